@@ -1,0 +1,51 @@
+# `make repro` and `make test` do all set-up themselves; they need Python 3.11+ and a C compiler.
+# The environment is .venv, with the exact versions of requirements.lock.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# DVC runs the stages with the `python` it finds first.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export FIFTYONE_DATABASE_VALIDATION := false
+export FIFTYONE_DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export ORT_DISABLE_TELEMETRY := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: repro test test-all lint format lock clean help
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+repro: .venv/.ready  ## The whole pipeline on the dataset named in params.yaml
+	@$(BIN)/dvc repro
+	@$(BIN)/rtmo-pipeline sync
+	@$(BIN)/rtmo-pipeline status
+
+test: .venv/.ready  ## The test suite without its slow part
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: .venv/.ready  ## Every test: mutations, kills, whole pipelines
+	@$(BIN)/python -m pytest -q
+
+lint: .venv/.ready  ## Style, types, import rules, declared dependencies
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
+
+format: .venv/.ready  ## Let ruff settle the layout
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: .venv/.ready  ## Write requirements.lock from what is installed
+	@PYTHON=$(BIN)/python tools/lock
+
+clean:  ## Remove the environment; data, models and runs stay
+	rm -rf .venv
+
+.venv/.ready: requirements.lock pyproject.toml tools/install
+	@PYTHON=$(PYTHON) tools/install
+	@touch $@

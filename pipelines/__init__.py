@@ -1,0 +1,1 @@
+"""The pipeline: the only code that knows DVC, Prefect, MLflow and FiftyOne."""
