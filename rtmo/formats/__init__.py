@@ -1,0 +1,1 @@
+"""Annotation files of published datasets <-> typed records; no torch."""

@@ -1,0 +1,420 @@
+"""One split of a dataset on disk: memory-mapped columns and JPEGs packed into few large files.
+
+Every source is converted to this form. Opening costs milliseconds and nothing is copied into a
+process: loader workers share the pages of the columns. Writing the same records gives the same
+bytes. Legend: I pictures, P people, K keypoints.
+
+    meta.json             StoreMeta
+    <column>.npy          one array each, see `COLUMNS`
+    images-00000.bin ...  JPEG files one after the other, at most 1 GiB each
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO, Literal
+
+import cv2
+import numpy as np
+
+from rtmo._config import Config
+from rtmo.formats.coco import estimated_area, write_coco
+from rtmo.formats.licence import Licence as Licence  # part of StoreMeta
+from rtmo.formats.records import ImageRecord, PersonRecord, Polygons, RunLengths, Segmentation
+from rtmo.skeleton import Skeleton
+
+SHARD_BYTES = 1 << 30
+
+COLUMNS = MappingProxyType(
+    {
+        "image_ids": np.int64,  # (I,), increasing
+        "sizes_hw": np.int32,  # (I, 2)
+        "crowd_indices": np.float64,  # (I,), NaN where the format has none
+        "file_names": np.uint8,  # UTF-8, one after the other
+        "file_name_ends": np.int64,  # (I,)
+        "is_turned": np.bool_,  # (I,): the EXIF orientation is applied on reading
+        "jpeg_shards": np.int32,  # (I,)
+        "jpeg_offsets": np.int64,  # (I,)
+        "jpeg_lengths": np.int64,  # (I,), 0 where the store has annotations only
+        "people_ends": np.int64,  # (I,): people of picture i are [ends[i - 1], ends[i])
+        "annotation_ids": np.int64,  # (P,)
+        "boxes_xywh": np.float64,  # (P, 4), as annotated
+        "keypoints": np.float64,  # (P, K, 3): x, y, v as annotated
+        "num_keypoints": np.int32,  # (P,), the file's count
+        "is_crowd": np.bool_,  # (P,)
+        "areas": np.float64,  # (P,), NaN where the format has none
+        "segment_kinds": np.uint8,  # (P,): 0 none, 1 polygons, 2 run lengths
+        "segment_ends": np.int64,  # (P,): parts of person p
+        "part_ends": np.int64,  # one per part: its numbers
+        "part_numbers": np.float64,  # polygon coordinates, or height, width, run lengths
+    }
+)
+"""Name and type of every column; float64 keeps the digits of the annotation file."""
+
+
+class StoreError(ValueError):
+    """A store cannot be opened or read; the message names the file and what to do."""
+
+
+class StoreMeta(Config):
+    """What a store holds, in words."""
+
+    format_version: Literal[1] = 1
+    """Of the folder's layout."""
+    dataset: str
+    """Name of the source file."""
+    split: Literal["train", "val", "gate"]
+    """Which part of the dataset."""
+    protocol: Literal["coco", "crowdpose"]
+    """By whose rules the split is evaluated."""
+    skeleton: Skeleton
+    """Keypoints in the order of every array."""
+    licence: Licence
+    """Terms of annotations and pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """The people of one picture as the official loader reads them, in original pixels. G people."""
+
+    boxes_xyxy: np.ndarray
+    """(G, 4) float32, clipped to [0, width - 1] x [0, height - 1]."""
+    keypoints: np.ndarray
+    """(G, K, 3) float32: x, y, v."""
+    areas: np.ndarray
+    """(G,) float32; where the format has none, 0.53 x clipped box and at least 1."""
+    is_crowd: np.ndarray
+    """(G,) bool."""
+    num_keypoints: np.ndarray
+    """(G,) int32, the file's count."""
+    annotation_ids: np.ndarray
+    """(G,) int64."""
+
+    def __len__(self) -> int:
+        return len(self.annotation_ids)
+
+
+class Store:
+    """Read access to one split. Safe to share between threads and forked processes."""
+
+    def __init__(self, folder: Path, meta: StoreMeta, columns: dict[str, np.ndarray]) -> None:
+        self.folder = folder
+        self.meta = meta
+        self.image_ids = columns["image_ids"]
+        self.sizes_hw = columns["sizes_hw"]
+        self._columns = columns
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Map the columns of a folder written by `write_store`.
+
+        Raises:
+            StoreError: if the folder is no store of this version or is incomplete.
+        """
+        try:
+            meta = StoreMeta.model_validate_json((folder / "meta.json").read_bytes())
+            columns = {name: _map_column(folder / f"{name}.npy") for name in COLUMNS}
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{folder} is not a complete store ({error}); run `dvc repro convert`, or "
+                "`dvc checkout convert` to get the former one back"
+            ) from error
+        return cls(folder, meta, columns)
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        """Pickled as its folder, so that a spawned worker maps the files itself."""
+        return Store.open, (self.folder,)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Keypoints in the order of every array."""
+        return self.meta.skeleton
+
+    @property
+    def num_people(self) -> int:
+        """Annotated people and crowd regions of all pictures."""
+        return len(self._columns["annotation_ids"])
+
+    @cached_property
+    def people_per_image(self) -> np.ndarray:
+        """(I,) int64: annotated people and crowd regions of each picture."""
+        return np.diff(self._columns["people_ends"], prepend=0)
+
+    def file_name(self, index: int) -> str:
+        """The picture's name in its source."""
+        start, end = _span(self._columns["file_name_ends"], index)
+        return self._columns["file_names"][start:end].tobytes().decode()
+
+    def image_bytes(self, index: int) -> np.ndarray:
+        """The original JPEG file, (bytes,) uint8, mapped from disk.
+
+        Raises:
+            StoreError: if the store holds annotations only.
+        """
+        length = int(self._columns["jpeg_lengths"][index])
+        if length == 0:
+            raise StoreError(f"{self.folder} holds no pixels of image {self.image_ids[index]}")
+        offset = int(self._columns["jpeg_offsets"][index])
+        return self._shards[int(self._columns["jpeg_shards"][index])][offset : offset + length]
+
+    def read_image(self, index: int) -> np.ndarray:
+        """The picture the annotations were made on, (H, W, 3) uint8 BGR.
+
+        An EXIF orientation is ignored unless the annotations assume it.
+
+        Raises:
+            StoreError: if the JPEG does not decode.
+        """
+        flags = cv2.IMREAD_COLOR
+        if not self._columns["is_turned"][index]:
+            flags |= cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(self.image_bytes(index), flags)
+        # OpenCV is typed as always returning an array; a broken file gives None.
+        if image is None:
+            raise StoreError(
+                f"image {self.image_ids[index]} of {self.folder} does not decode; convert again"
+            )
+        return image
+
+    def people(self, index: int) -> People:
+        """People of one picture by the official loading rules."""
+        people = slice(*_span(self._columns["people_ends"], index))
+        height, width = self.sizes_hw[index]
+        x, y, box_width, box_height = self._columns["boxes_xywh"][people].T
+        boxes_xyxy = np.stack(
+            [
+                np.clip(x, 0, width - 1),
+                np.clip(y, 0, height - 1),
+                np.clip(x + box_width, 0, width - 1),
+                np.clip(y + box_height, 0, height - 1),
+            ],
+            axis=1,
+        )
+        areas = self._columns["areas"][people].copy()
+        for person in np.flatnonzero(np.isnan(areas)):
+            x1, y1, x2, y2 = boxes_xyxy[person].tolist()
+            areas[person] = estimated_area((x2 - x1, y2 - y1))
+        return People(
+            boxes_xyxy=boxes_xyxy.astype(np.float32),
+            keypoints=self._columns["keypoints"][people].astype(np.float32),
+            areas=areas.astype(np.float32),
+            is_crowd=self._columns["is_crowd"][people],
+            num_keypoints=self._columns["num_keypoints"][people],
+            annotation_ids=self._columns["annotation_ids"][people],
+        )
+
+    def segmentations(self, index: int) -> tuple[Segmentation | None, ...]:
+        """Segmentation of each person of one picture, in original pixels."""
+        start, end = _span(self._columns["people_ends"], index)
+        return tuple(self._segmentation(person) for person in range(start, end))
+
+    def records(self) -> Iterator[ImageRecord]:
+        """The annotations as they were written."""
+        for index in range(len(self)):
+            start, end = _span(self._columns["people_ends"], index)
+            height, width = self.sizes_hw[index].tolist()
+            crowd_index = float(self._columns["crowd_indices"][index])
+            yield ImageRecord(
+                id=int(self.image_ids[index]),
+                file_name=self.file_name(index),
+                height=height,
+                width=width,
+                crowd_index=None if np.isnan(crowd_index) else crowd_index,
+                is_turned=bool(self._columns["is_turned"][index]),
+                people=tuple(self._person(person) for person in range(start, end)),
+            )
+
+    def to_coco(self) -> dict[str, Any]:
+        """The annotation document that the evaluators read: every picture, ordered by id."""
+        return write_coco(self.records(), self.skeleton)
+
+    def column(self, name: str) -> np.ndarray:
+        """One whole column of `COLUMNS`, read-only, for statistics over all people."""
+        return self._columns[name]
+
+    @cached_property
+    def _shards(self) -> list[np.ndarray]:
+        paths = sorted(self.folder.glob("images-*.bin"))
+        return [np.memmap(path, dtype=np.uint8, mode="r") for path in paths]
+
+    def _person(self, person: int) -> PersonRecord:
+        columns = self._columns
+        x, y, width, height = columns["boxes_xywh"][person].tolist()
+        area = float(columns["areas"][person])
+        return PersonRecord(
+            id=int(columns["annotation_ids"][person]),
+            box_xywh=(x, y, width, height),
+            keypoints=tuple(columns["keypoints"][person].ravel().tolist()),
+            num_keypoints=int(columns["num_keypoints"][person]),
+            is_crowd=bool(columns["is_crowd"][person]),
+            area=None if np.isnan(area) else area,
+            segmentation=self._segmentation(person),
+        )
+
+    def _segmentation(self, person: int) -> Segmentation | None:
+        kind = int(self._columns["segment_kinds"][person])
+        if kind == 0:
+            return None
+        parts = range(*_span(self._columns["segment_ends"], person))
+        numbers = [
+            self._columns["part_numbers"][slice(*_span(self._columns["part_ends"], part))].tolist()
+            for part in parts
+        ]
+        if kind == 1:
+            return Polygons(tuple(map(tuple, numbers)))
+        height, width, *counts = map(int, numbers[0])
+        return RunLengths((height, width), tuple(counts))
+
+
+def write_store(
+    folder: Path, meta: StoreMeta, records: Iterable[tuple[ImageRecord, bytes | None]]
+) -> None:
+    """Write one split; `records` are pictures by increasing id, each with its JPEG file.
+
+    None instead of a JPEG writes a store of annotations only, for evaluation. Pictures are written
+    as they come, so a generator keeps memory low.
+
+    Raises:
+        StoreError: if ids do not increase or a person has another number of keypoints.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = _Columns(meta.skeleton.num_keypoints)
+    with _ShardWriter(folder) as shards:
+        for record, jpeg in records:
+            columns.add_image(record, shards.add(jpeg or b""))
+    columns.save(folder)
+    text = json.dumps(meta.model_dump(mode="json"), indent=2)
+    (folder / "meta.json").write_text(text + "\n")
+
+
+class _ShardWriter:
+    """Appends files to numbered shards, beginning a new one before the size limit is passed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._number = -1
+        self._used = SHARD_BYTES
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> _ShardWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, content: bytes) -> tuple[int, int, int]:
+        """Shard number, offset and length of the content, now written."""
+        if not content:
+            return 0, 0, 0
+        if self._file is None or self._used + len(content) > SHARD_BYTES:
+            if self._file is not None:
+                self._file.close()
+            self._number += 1
+            self._used = 0
+            self._file = (self._folder / f"images-{self._number:05d}.bin").open("wb")
+        self._file.write(content)
+        self._used += len(content)
+        return self._number, self._used - len(content), len(content)
+
+
+class _Columns:
+    """The columns while they grow, as flat typed arrays."""
+
+    def __init__(self, num_keypoints: int) -> None:
+        self._num_keypoints = num_keypoints
+        self._last_id: int | None = None
+        # array has no bool; a byte of 0 or 1 is one.
+        self._data: dict[str, array[Any]] = {
+            name: array("b" if kind is np.bool_ else np.dtype(kind).char)
+            for name, kind in COLUMNS.items()
+        }
+
+    def add_image(self, record: ImageRecord, jpeg: tuple[int, int, int]) -> None:
+        if self._last_id is not None and record.id <= self._last_id:
+            raise StoreError(
+                f"image {record.id} comes after image {self._last_id}; pictures are written by "
+                "increasing id"
+            )
+        self._last_id = record.id
+        data = self._data
+        for person in record.people:
+            self._add_person(person)
+        data["image_ids"].append(record.id)
+        data["sizes_hw"].extend((record.height, record.width))
+        data["crowd_indices"].append(np.nan if record.crowd_index is None else record.crowd_index)
+        data["is_turned"].append(record.is_turned)
+        data["file_names"].frombytes(record.file_name.encode())
+        data["file_name_ends"].append(len(data["file_names"]))
+        for name, value in zip(("jpeg_shards", "jpeg_offsets", "jpeg_lengths"), jpeg, strict=True):
+            data[name].append(value)
+        data["people_ends"].append(len(data["annotation_ids"]))
+
+    def _add_person(self, person: PersonRecord) -> None:
+        if len(person.keypoints) != 3 * self._num_keypoints:
+            raise StoreError(
+                f"annotation {person.id} has {len(person.keypoints)} keypoint numbers, expected "
+                f"{3 * self._num_keypoints}"
+            )
+        data = self._data
+        data["annotation_ids"].append(person.id)
+        data["boxes_xywh"].extend(person.box_xywh)
+        data["keypoints"].extend(person.keypoints)
+        data["num_keypoints"].append(person.num_keypoints)
+        data["is_crowd"].append(person.is_crowd)
+        data["areas"].append(np.nan if person.area is None else person.area)
+        kind, parts = _segment_columns(person.segmentation)
+        for part in parts:
+            data["part_numbers"].extend(part)
+            data["part_ends"].append(len(data["part_numbers"]))
+        data["segment_kinds"].append(kind)
+        data["segment_ends"].append(len(data["part_ends"]))
+
+    def save(self, folder: Path) -> None:
+        shapes = {
+            "sizes_hw": (-1, 2),
+            "boxes_xywh": (-1, 4),
+            "keypoints": (-1, self._num_keypoints, 3),
+        }
+        for name, kind in COLUMNS.items():
+            values: np.ndarray = np.frombuffer(self._data[name], dtype=kind)
+            np.save(folder / f"{name}.npy", values.reshape(shapes.get(name, (-1,))))
+
+
+def _segment_columns(
+    segmentation: Segmentation | None,
+) -> tuple[int, tuple[tuple[float, ...], ...]]:
+    """Kind and parts of a segmentation as the columns hold them."""
+    match segmentation:
+        case None:
+            return 0, ()
+        case Polygons(parts=polygons):
+            return 1, polygons
+        case RunLengths(size_hw=size_hw, counts=counts):
+            return 2, ((*size_hw, *counts),)
+
+
+def _map_column(path: Path) -> np.ndarray:
+    # An empty file cannot be mapped: a column without rows is read instead.
+    try:
+        column: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:
+        column = np.load(path, allow_pickle=False)
+    expected = np.dtype(COLUMNS[path.stem])
+    if column.dtype != expected:
+        raise ValueError(f"{path.name} holds {column.dtype}, expected {expected}")
+    # A plain array on the same pages: np.memmap is slower to slice.
+    return np.asarray(column)
+
+
+def _span(ends: np.ndarray, index: int) -> tuple[int, int]:
+    return (int(ends[index - 1]) if index else 0), int(ends[index])
