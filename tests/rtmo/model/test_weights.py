@@ -1,0 +1,142 @@
+"""Our weights files: round trip, the same bytes, and refusals that say what to do."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rtmo.model.build import build_rtmo
+from rtmo.model.weights import (
+    WeightsError,
+    load_model,
+    load_weights,
+    read_metadata,
+    save_weights,
+)
+from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
+
+METADATA = {"input_size": "416", "dataset": "embedded", "stage_hash": "abc", "licence": "{}"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_rtmo("t", COCO17)
+
+
+@pytest.fixture
+def file(model, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(model, path, METADATA)
+    return path
+
+
+def test_a_model_comes_back_as_it_was_saved(model, file):
+    again = load_model(file)
+    assert (again.size, again.skeleton) == ("t", COCO17)
+    assert not again.training
+    state = model.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())
+    facts = read_metadata(file)
+    assert facts["format"] == "rtmo"
+    assert {key: facts[key] for key in METADATA} == METADATA
+
+
+def test_a_custom_skeleton_comes_back_too(tmp_path):
+    dog = Skeleton(
+        name="dog",
+        keypoints=("nose", "tail"),
+        flip_pairs=(),
+        limbs=((0, 1),),
+        sigmas=(0.05, 0.1),
+    )
+    path = tmp_path / "dog.safetensors"
+    save_weights(build_rtmo("t", dog), path, {})
+    assert load_model(path).skeleton == dog
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path):
+    files = [tmp_path / name for name in "abcdef"]
+    state = {"b": torch.ones(3), "a": torch.zeros(2)}
+    for file in files:
+        save_weights(state, file, {"size": "t", "skeleton": "{}", **METADATA})
+    assert len({file.read_bytes() for file in files}) == 1
+    header = file.read_bytes()[8:]
+    keys = list(json.JSONDecoder().raw_decode(header.decode("utf-8", "ignore"))[0]["__metadata__"])
+    assert keys == sorted(keys)
+
+
+def test_a_report_names_what_was_loaded(model, file):
+    report = load_weights(build_rtmo("t", COCO17), file)
+    assert set(report.loaded) == set(model.state_dict())
+    assert report.kept == report.unused == ()
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (("t", CROWDPOSE14), "holds RTMO-t for 17 keypoints, the model is RTMO-t for 14"),
+        (("s", COCO17), "holds RTMO-t for 17 keypoints, the model is RTMO-s for 17"),
+    ],
+)
+def test_another_skeleton_or_size_is_refused_and_the_model_unchanged(other, message, file):
+    model = build_rtmo(*other)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(WeightsError, match=message):
+        load_weights(model, file)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_as_many_keypoints_in_another_order_are_refused(file):
+    order = COCO17.keypoints[::-1]
+    turned = COCO17.model_copy(update={"name": "turned", "keypoints": order})
+    with pytest.raises(WeightsError, match=r"skeleton 'coco17' .* the model for 'turned'"):
+        load_weights(build_rtmo("t", turned), file)
+
+
+def test_a_wrong_shape_is_refused_by_name_and_shapes(model, tmp_path):
+    state = dict(model.state_dict())
+    state["head.levels.0.out_box.weight"] = torch.zeros(5, 104, 1, 1)
+    path = tmp_path / "wrong.safetensors"
+    save_file(state, path)
+    with pytest.raises(
+        WeightsError, match=r"out_box.weight has shape \(5, 104, 1, 1\), expected \(4, 104, 1, 1\)"
+    ):
+        load_weights(model, path)
+
+
+def test_nan_weights_are_refused_by_name(model, tmp_path):
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    state["dcc.pose_fc.bias"][3] = torch.nan
+    path = tmp_path / "nan.safetensors"
+    save_file(state, path)
+    with pytest.raises(WeightsError, match=r"dcc.pose_fc.bias holds NaN .* earlier checkpoint"):
+        load_weights(model, path)
+
+
+def test_a_file_cut_short_is_refused(file, model):
+    file.write_bytes(file.read_bytes()[:100_000])
+    with pytest.raises(WeightsError, match="fetch it again"):
+        load_weights(model, file)
+    with pytest.raises(WeightsError):
+        load_model(file)
+
+
+def test_a_file_that_is_not_there_is_refused(model, tmp_path):
+    with pytest.raises(WeightsError, match="nowhere"):
+        load_weights(model, tmp_path / "nowhere.safetensors")
+
+
+def test_a_file_of_another_program_needs_a_model_that_was_built(model, tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    save_file(dict(model.state_dict()), path)
+    with pytest.raises(WeightsError, match="metadata format None, expected 'rtmo'"):
+        load_model(path)
+    assert len(load_weights(build_rtmo("t"), path).loaded) == len(model.state_dict())
+
+
+def test_weights_without_size_or_skeleton_are_not_written(model, tmp_path):
+    with pytest.raises(WeightsError, match="has no 'size'"):
+        save_weights(model.state_dict(), tmp_path / "x.safetensors", {"skeleton": "{}"})
+    assert not list(tmp_path.iterdir())
