@@ -1,0 +1,1 @@
+"""From stored annotations and JPEGs to training and evaluation batches."""

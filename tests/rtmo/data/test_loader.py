@@ -1,0 +1,119 @@
+"""Batches: the same ones from any number of workers, complete, resumable, split over ranks."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+from rtmo.data.config import AugmentConfig
+from rtmo.data.dataset import TrainingSet
+from rtmo.data.loader import collate, epoch_order, num_batches, training_batches
+from rtmo.store import Store
+
+
+@pytest.fixture
+def dataset(random_store):
+    return TrainingSet(random_store(40), 64, AugmentConfig(), seed=1)
+
+
+def batches(dataset, **options):
+    defaults = {"epoch": 2, "micro_batch": 4, "pipeline": "mosaic", "workers": 0}
+    return list(training_batches(dataset, **defaults | options))
+
+
+def assert_same(a, b):
+    assert a.image_ids == b.image_ids
+    assert torch.equal(a.images, b.images)
+    for name in ("boxes_xyxy", "keypoints_xy", "is_labelled", "areas", "is_person"):
+        assert torch.equal(getattr(a.targets, name), getattr(b.targets, name)), name
+
+
+@pytest.mark.parametrize("pipeline", ["mosaic", "letterbox"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_the_batches(dataset, workers, pipeline):
+    here = batches(dataset, pipeline=pipeline)
+    there = batches(dataset, workers=workers, pipeline=pipeline)
+    assert len(here) == len(there) == len(dataset) // 4
+    for a, b in zip(here, there, strict=True):
+        assert_same(a, b)
+
+
+def test_an_epoch_shows_every_picture_at_most_once(dataset):
+    shown = list(chain.from_iterable(batch.image_ids for batch in batches(dataset)))
+    assert len(set(shown)) == len(shown) == len(dataset) // 4 * 4
+    assert shown != list(chain.from_iterable(b.image_ids for b in batches(dataset, epoch=3)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_resumes_where_it_stopped(dataset, workers):
+    whole = batches(dataset)
+    rest = batches(dataset, start_batch=3, workers=workers)
+    assert len(rest) == len(whole) - 3
+    for a, b in zip(whole[3:], rest, strict=True):
+        assert_same(a, b)
+
+
+def test_ranks_share_an_epoch_without_overlap(dataset):
+    shown = [
+        set(chain.from_iterable(b.image_ids for b in batches(dataset, rank=rank, world_size=3)))
+        for rank in range(3)
+    ]
+    assert {len(ids) for ids in shown} == {num_batches(len(dataset), 4, 3) * 4}
+    assert len(set.union(*shown)) == sum(len(ids) for ids in shown)
+
+
+def test_padding_rows_are_marked(dataset):
+    samples = [dataset.sample(0, index, "letterbox") for index in range(6)]
+    counts = [len(sample.labels) for sample in samples]
+    assert len(set(counts)) > 1
+    batch = collate(samples, 17)
+    targets = batch.targets
+    assert targets.is_person.sum(dim=1).tolist() == counts
+    assert targets.boxes_xyxy.shape == (6, max(counts), 4)
+    assert not targets.is_labelled[~targets.is_person].any()
+    assert batch.images.dtype == torch.uint8
+    for row, sample in enumerate(samples):
+        np.testing.assert_array_equal(batch.images[row].permute(1, 2, 0).numpy(), sample.image)
+
+
+def test_a_batch_without_people_has_no_rows(random_store):
+    dataset = TrainingSet(random_store(4), 64, AugmentConfig(), seed=0)
+    samples = [dataset.sample(0, 0, "letterbox")]
+    nobody = collate([type(samples[0])(samples[0].image, none(samples[0].labels), None, 1, ())], 17)
+    assert nobody.targets.keypoints_xy.shape == (1, 0, 17, 2)
+    assert nobody.targets.ignore_mask is None
+
+
+def none(labels):
+    return type(labels)(
+        *(
+            array[:0]
+            for array in (labels.boxes_xyxy, labels.keypoints_xy, labels.is_labelled, labels.areas)
+        )
+    )
+
+
+def test_too_few_pictures_for_a_batch_is_an_error(dataset):
+    with pytest.raises(ValueError, match=r"make no batch of 64.*lower train\.micro_batch"):
+        batches(dataset, micro_batch=64)
+
+
+def test_the_order_of_an_epoch_is_a_permutation():
+    order = epoch_order(50, seed=0, epoch=1)
+    assert sorted(order.tolist()) == list(range(50))
+    assert order.tolist() != epoch_order(50, seed=1, epoch=1).tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_pictures_are_warned_of_by_id(random_store, caplog, workers):
+    store = random_store(8)
+    shard = store.folder / "images-00000.bin"
+    content = bytearray(shard.read_bytes())
+    start = content.index(store.image_bytes(5).tobytes())
+    content[start : start + 9] = b"\0" * 9
+    shard.write_bytes(content)
+    dataset = TrainingSet(Store.open(store.folder), 64, AugmentConfig(), seed=0)
+    shown = batches(dataset, pipeline="letterbox", micro_batch=6, workers=workers)
+    assert shown[0].unreadable_ids == (51,)
+    assert "pictures [51] did not decode" in caplog.text
