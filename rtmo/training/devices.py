@@ -1,0 +1,52 @@
+"""Where a training runs: Lightning Fabric from the settings and, with several processes, torchrun.
+
+One process per device. `torchrun` starts them and says so in the environment; without it there is
+one process on one device.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
+
+if TYPE_CHECKING:
+    from rtmo.training.config import TrainConfig
+
+
+def build_fabric(config: TrainConfig) -> Fabric:
+    """Fabric for the wished device and precision.
+
+    Sets torch's thread count for the CPU: it decides in which order sums are taken, hence the bits
+    of the result.
+
+    Raises:
+        ValueError: if a GPU is asked for and none is there, or fp16 on a CPU, which Fabric would
+            silently turn into bf16.
+    """
+    accelerator = _accelerator(config)
+    if accelerator == "cpu":
+        torch.set_num_threads(config.cpu_threads)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
+    # Statistics of batch norms stay local to a process, as in the published recipe.
+    return Fabric(
+        accelerator=accelerator,
+        devices=int(os.environ["LOCAL_WORLD_SIZE"]),
+        num_nodes=int(os.environ["GROUP_WORLD_SIZE"]),
+        precision=config.precision,
+        strategy=DDPStrategy(broadcast_buffers=False),
+    )
+
+
+def _accelerator(config: TrainConfig) -> str:
+    has_cuda = torch.cuda.is_available()
+    if config.device == "cuda" and not has_cuda:
+        raise ValueError("train.device is cuda, but torch sees no GPU here; set it to auto or cpu")
+    accelerator = "cuda" if config.device != "cpu" and has_cuda else "cpu"
+    if accelerator == "cpu" and config.precision == "16-mixed":
+        raise ValueError("train.precision 16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU")
+    return accelerator

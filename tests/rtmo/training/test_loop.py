@@ -1,0 +1,157 @@
+import math
+
+import pytest
+import torch
+
+from rtmo.data.config import AugmentConfig
+from rtmo.data.dataset import TrainingSet
+from rtmo.losses.config import LossConfig
+from rtmo.model import build_rtmo
+from rtmo.store import Store
+from rtmo.training.checkpoint import open_checkpoints
+from rtmo.training.config import OptimizerConfig, Phase, TrainConfig
+from rtmo.training.loop import Callbacks, DivergenceError, TrainingInterrupted, fit
+
+CONFIG = TrainConfig(
+    epochs=2,
+    micro_batch=2,
+    global_batch=4,
+    cpu_threads=1,
+    device="cpu",
+    optimizer=OptimizerConfig(lr=1e-3, warmup_epochs=1, clip_norm=1.0),
+    phases=(
+        Phase(first_epoch=0, pipeline="mosaic"),
+        Phase(
+            first_epoch=1,
+            pipeline="letterbox",
+            loss=LossConfig(oks=10, mle=5, bbox_l1=1, proxy_target="dcc"),
+        ),
+    ),
+    validate_every_epochs=1,
+    checkpoint_every_steps=2,
+)
+
+
+class Recorder:
+    def __init__(self):
+        self.rows = []
+
+    def log_metrics(self, step, metrics):
+        self.rows.append((step, dict(metrics)))
+
+    def log_image(self, _name, _path):
+        raise AssertionError("the loop draws nothing")
+
+
+def callbacks(*reporters, validate=None, should_stop=lambda: False):
+    return Callbacks(
+        validate=validate or (lambda _model: {"AP": 0.0}),
+        reporters=reporters,
+        show_step=lambda _figures: None,
+        should_stop=should_stop,
+    )
+
+
+def run(store, folder, config=CONFIG, given=None, multiscale=None, edit=None):
+    dataset = TrainingSet(Store.open(store), 64, AugmentConfig(), config.seed)
+    torch.manual_seed(config.seed)
+    model = build_rtmo("t")
+    if edit is not None:
+        edit(model)
+    with open_checkpoints(folder) as checkpoints:
+        return fit(model, dataset, config, given or callbacks(), checkpoints, multiscale)
+
+
+def assert_same_weights(first, second):
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert different == []
+
+
+def test_history_begins_untrained_and_has_one_row_per_epoch(tiny_store, tmp_path):
+    recorder = Recorder()
+    result = run(tiny_store, tmp_path, given=callbacks(recorder))
+    assert [(row["epoch"], row["step"]) for row in result.history] == [(0, 0), (1, 2), (2, 4)]
+    assert set(result.history[0]) == {"epoch", "step", "AP"}
+    for row in result.history[1:]:
+        assert math.isfinite(row["loss"])
+        assert row["grad_norm"] > 0
+    assert result.history[1]["bbox_l1"] == 0 < result.history[2]["bbox_l1"]
+    assert [step for step, _ in recorder.rows] == [0, 2, 4]
+    assert recorder.rows[1][1]["images_per_s"] > 0
+    assert (result.steps, result.images_seen, result.skipped_steps) == (4, 16, 0)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tiny_store, tmp_path):
+    first = run(tiny_store, tmp_path / "1")
+    again = run(tiny_store, tmp_path / "2")
+    other = run(tiny_store, tmp_path / "3", CONFIG.model_copy(update={"seed": 1}))
+    assert_same_weights(first.last_weights, again.last_weights)
+    assert first.history == again.history
+    assert first.history != other.history
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_run_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits(
+    tiny_store, tmp_path, precision
+):
+    config = CONFIG.model_copy(update={"precision": precision})
+    sides = (64, 96)
+    undisturbed = run(tiny_store, tmp_path / "undisturbed", config, multiscale=sides)
+
+    questions = iter(range(100))
+    stopping = callbacks(should_stop=lambda: next(questions) == 2)
+    with pytest.raises(TrainingInterrupted, match="stopped at step 3"):
+        run(tiny_store, tmp_path / "stopped", config, stopping, sides)
+    continued = run(tiny_store, tmp_path / "stopped", config, multiscale=sides)
+
+    assert_same_weights(undisturbed.last_weights, continued.last_weights)
+    assert_same_weights(undisturbed.best_weights, continued.best_weights)
+    assert undisturbed.history == continued.history
+
+
+def test_the_best_epoch_keeps_its_own_weights(tiny_store, tmp_path):
+    scores = iter([0.0, 0.5, 0.25])
+    seen = []
+
+    def validate(model):
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {"AP": next(scores)}
+
+    result = run(tiny_store, tmp_path, given=callbacks(validate=validate))
+    assert (result.best_epoch, result.best_ap) == (1, 0.5)
+    assert_same_weights(result.best_weights, seen[1])
+    assert_same_weights(result.last_weights, seen[2])
+
+
+def test_a_finished_run_is_taken_from_its_checkpoint_without_training_again(tiny_store, tmp_path):
+    first = run(tiny_store, tmp_path)
+    again = run(tiny_store, tmp_path, given=callbacks(validate=lambda _model: pytest.fail("again")))
+    assert_same_weights(first.last_weights, again.last_weights)
+    assert again.history == first.history
+
+
+def spoil(model):
+    with torch.no_grad():
+        model.backbone.stem.conv.conv.weight.fill_(float("nan"))
+
+
+def test_non_finite_steps_are_skipped_counted_and_finally_stop_with_a_dump(
+    tiny_store, tmp_path, caplog
+):
+    config = CONFIG.model_copy(update={"max_skipped_steps": 2})
+    with pytest.raises(DivergenceError, match="3 steps in a row"):
+        run(tiny_store, tmp_path, config, edit=spoil)
+    assert caplog.text.count("skipped, not finite") == 3
+    assert (tmp_path / "diverged-000000002.pt").is_file()
+
+
+def test_too_few_pictures_for_one_batch_are_an_error_that_says_so(tiny_store, tmp_path):
+    config = CONFIG.model_copy(update={"global_batch": 16})
+    with pytest.raises(ValueError, match=r"11 images, fewer than train.global_batch 16"):
+        run(tiny_store, tmp_path, config)
+
+
+def test_fp16_on_a_cpu_is_refused_instead_of_silently_becoming_bf16(tiny_store, tmp_path):
+    with pytest.raises(ValueError, match="16-mixed needs a GPU"):
+        run(tiny_store, tmp_path, CONFIG.model_copy(update={"precision": "16-mixed"}))
