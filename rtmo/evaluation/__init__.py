@@ -1,0 +1,1 @@
+"""Keypoint AP, error taxonomy and prediction over a data split."""

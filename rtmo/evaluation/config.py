@@ -1,0 +1,29 @@
+"""Settings of prediction on a data split and of its evaluation."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rtmo._config import Config
+
+
+class EvaluateConfig(Config):
+    """How detections are made for evaluation (SPEC section 6)."""
+
+    batch: int = Field(8, gt=0)
+    """Images per forward pass."""
+    score_threshold: float = Field(0.1, ge=0, lt=1)
+    """People with a lower score are left out."""
+    nms_iou: float = Field(0.65, gt=0, le=1)
+    """Box IoU above which the lower-scored of two people is dropped."""
+    bootstrap_samples: int = Field(1000, ge=100)
+    """Resamplings of the images for the intervals of AP and AR."""
+
+
+class InspectConfig(Config):
+    """What the error inspection shows."""
+
+    worst_people: int = Field(24, gt=0)
+    """People with the largest errors drawn in the report."""
+    fiftyone_images: int = Field(2000, gt=0)
+    """Images stored in the FiftyOne dataset at most, by id."""
