@@ -1,0 +1,254 @@
+"""`rtmo`: the model from the command line, without any service."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rtmo.deployment.latency import LatencyReport
+    from rtmo.skeleton import Skeleton
+    from rtmo.structures import Poses
+
+app = typer.Typer(
+    help="Real-time multi-person pose: predict, evaluate, export, bench.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Device = Literal["auto", "cpu", "cuda"]
+Model = Annotated[Path, typer.Option("--weights", help="Model file: .safetensors .onnx .xml")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command()
+def predict(
+    source: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    weights: Model,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for drawn pictures and poses.json.")
+    ] = None,
+    as_json: AsJson = False,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = "auto",
+    score_threshold: Annotated[float, typer.Option(help="People score above this.")] = 0.1,
+    nms_iou: Annotated[float, typer.Option(help="Box overlap at which two are one.")] = 0.65,
+) -> None:
+    """Find the people of pictures; coordinates are pixels of the picture as it is shown."""
+    from rtmo.deployment.pictures import find_pictures, read_picture
+    from rtmo.deployment.predictor import load_predictor
+    from rtmo.evaluation.predict import coco_results
+
+    pictures = find_pictures(source)
+    if out is not None:
+        _make_output_folder(out, source)
+    predictor = load_predictor(weights, device, score_threshold, nms_iou)
+    results: list[dict[str, Any]] = []
+    for image_id, path in enumerate(pictures, start=1):
+        image = read_picture(path)
+        poses = predictor(image)
+        people = coco_results(image_id, poses)
+        results.extend(person | {"file_name": path.name} for person in people)
+        if out is not None:
+            _write_drawing(out / path.name, image, poses, predictor.skeleton)
+        if not as_json:
+            print(f"{path.name}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
+    if out is not None:
+        (out / "poses.json").write_text(json.dumps(results))
+    if as_json:
+        print(json.dumps(results))
+
+
+@app.command()
+def evaluate(
+    detections: Annotated[Path, typer.Option(help="COCO result list (JSON).")],
+    annotations: Annotated[Path, typer.Option(help="COCO or CrowdPose annotation file (JSON).")],
+    protocol: Annotated[
+        Literal["coco", "crowdpose"] | None,
+        typer.Option(help="Whose rules; by default CrowdPose's if its images have crowdIndex."),
+    ] = None,
+    skeleton: Annotated[
+        Path | None, typer.Option(help="Skeleton (JSON) of keypoints other than COCO's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score any COCO-format keypoint result file."""
+    from rtmo.evaluation.keypoint_ap import evaluate_keypoints
+
+    truth = _read_json(annotations)
+    if not isinstance(truth, dict) or not isinstance(truth.get("images"), list):
+        raise typer.BadParameter(f"{annotations} is no annotation file: it has no list `images`")
+    found = _read_json(detections)
+    if not isinstance(found, list):
+        raise typer.BadParameter(f"{detections} is no COCO result list: expected a JSON list")
+    has_crowd_index = any("crowdIndex" in image for image in truth["images"][:1])
+    rules: Literal["coco", "crowdpose"] = "crowdpose" if has_crowd_index else "coco"
+    report = evaluate_keypoints(
+        truth,
+        found,
+        skeleton=_skeleton_of(truth, skeleton, annotations),
+        protocol=protocol or rules,
+    )
+    if as_json:
+        print(json.dumps(report.metrics))
+        return
+    print(f"{report.protocol} protocol, {report.num_images} images, {report.num_people} people")
+    for name, value in report.metrics.items():
+        print(f"{name:>10}  {value:.4f}")
+
+
+@app.command()
+def export(
+    weights: Annotated[Path, typer.Option(help="Weights file (.safetensors).")],
+    out: Annotated[Path, typer.Option(help="Folder for rtmo.onnx and rtmo-raw.onnx.")],
+    pictures: Annotated[
+        Path | None, typer.Option(help="Picture or folder to compare with torch on.")
+    ] = None,
+    score_threshold: Annotated[float, typer.Option(help="Default inside rtmo.onnx.")] = 0.1,
+    nms_iou: Annotated[float, typer.Option(help="Default inside rtmo.onnx.")] = 0.65,
+) -> None:
+    """Write both ONNX forms of a model, and say how far they are from torch."""
+    from rtmo.deployment.config import ExportConfig
+    from rtmo.deployment.export_onnx import export_both_forms
+
+    _require_file(weights)
+    out.mkdir(parents=True, exist_ok=True)
+    files = export_both_forms(
+        weights, out, ExportConfig(), score_threshold=score_threshold, nms_iou=nms_iou
+    )
+    for form, path in files.items():
+        print(f"{path} ({form} form, {path.stat().st_size / 1e6:.1f} MB)")
+    if pictures is not None:
+        _print_parity(weights, list(files.values()), pictures)
+
+
+@app.command()
+def bench(
+    model: Annotated[Path, typer.Argument(help="Model file.")],
+    pictures: Annotated[Path, typer.Option(help="Picture or folder to run on.")],
+    compare: Annotated[
+        Path | None, typer.Option(help="Baseline, timed in turns with the model.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Counted runs of each model.")] = 40,
+    warmup_runs: Annotated[int, typer.Option(min=0, help="Runs not counted.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Latency per picture, batch 1, split into fitting the picture, network, mapping back."""
+    from rtmo.deployment.latency import latency
+    from rtmo.deployment.pictures import find_pictures, read_picture
+    from rtmo.deployment.predictor import load_predictor
+
+    models = {"model": model} if compare is None else {"model": model, "baseline": compare}
+    report = latency(
+        {name: load_predictor(path, threads=threads) for name, path in models.items()},
+        [read_picture(path) for path in find_pictures(pictures)],
+        warmup_runs=warmup_runs,
+        runs=runs,
+        threads=threads,
+    )
+    if as_json:
+        print(report.model_dump_json(indent=2))
+        return
+    for name, path in models.items():
+        print(f"{name}: {path}")
+    _print_latency(report)
+    if compare is not None:
+        ratio = report.ratio("model", "baseline")
+        print(f"the model takes {ratio:.3f} times as long as the baseline (median)")
+
+
+def main() -> None:
+    """Entry point: an input that cannot be used is one message and exit status 2."""
+    from rtmo.deployment.runners import UnavailableError
+
+    try:
+        app()
+    except (ValueError, OSError, UnavailableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _make_output_folder(out: Path, source: Path) -> None:
+    """Create the folder for drawn pictures, which have the names of the originals."""
+    pictures = source if source.is_dir() else source.parent
+    if out.exists() and out.samefile(pictures):
+        raise ValueError(f"--out {out} is the folder of the pictures, which would be overwritten")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _write_drawing(path: Path, image: Any, poses: Poses, skeleton: Skeleton) -> None:  # noqa: ANN401
+    import cv2
+
+    from rtmo.drawing import draw_poses
+
+    if not cv2.imwrite(str(path), draw_poses(image, poses, skeleton)):
+        raise OSError(f"OpenCV cannot write {path}")
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+
+
+def _read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+    _require_file(path)
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def _skeleton_of(truth: Mapping[str, Any], file: Path | None, source: Path) -> Skeleton:
+    """The skeleton that was given, else the known one with as many keypoints as the annotations.
+
+    Raises:
+        ValueError: if none was given and the annotations fit no known one.
+    """
+    from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
+
+    if file is not None:
+        return Skeleton.model_validate(_read_json(file))
+    people = truth.get("annotations") or [{}]
+    count = len(people[0].get("keypoints", ())) // 3
+    for known in (COCO17, CROWDPOSE14):
+        if known.num_keypoints == count:
+            return known
+    raise ValueError(
+        f"{source} has people of {count} keypoints; COCO's have 17, CrowdPose's 14. "
+        "For others give --skeleton FILE.json with names and sigmas"
+    )
+
+
+def _print_parity(weights: Path, files: list[Path], pictures: Path) -> None:
+    from rtmo.deployment.parity import parity
+    from rtmo.deployment.pictures import find_pictures, read_picture
+    from rtmo.deployment.predictor import load_predictor
+
+    images = [read_picture(path) for path in find_pictures(pictures)]
+    torch = load_predictor(weights, "cpu")
+    for path in files:
+        report = parity(torch, load_predictor(path, "cpu"), images)
+        print(
+            f"{path.name} against torch on {report.images} pictures: {report.people_matched} of "
+            f"{report.people_reference} people matched, keypoints p99 "
+            f"{report.keypoint_px_p99:.4f} px, max {report.keypoint_px_max:.4f} px"
+        )
+
+
+def _print_latency(report: LatencyReport) -> None:
+    table = Table("", "step", "p50 ms", "p90 ms", "p99 ms")
+    for name, steps in report.latency.items():
+        for step, value in steps.items():
+            row = (f"{value.p50_ms:.2f}", f"{value.p90_ms:.2f}", f"{value.p99_ms:.2f}")
+            table.add_row(name, step, *row)
+    Console().print(table)
+    machine = report.hardware
+    print(f"{machine.cpu}, {report.threads} threads, {report.runs} runs in turns, batch 1")

@@ -1,0 +1,212 @@
+"""Latency of predictors, split into fitting the picture, the network, and mapping people back.
+
+Variants are measured in one run, one after the other on the same picture, so that a busy or hot
+machine slows all of them alike and their ratios stay meaningful.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from rtmo._config import Config
+from rtmo.deployment.runners import Predictor
+
+STEPS = ("pre", "net", "post", "total")
+"""Fitting and stacking pixels; network, threshold and NMS; clipping and mapping back; all three."""
+
+VERSIONED = ("numpy", "opencv-python-headless", "onnxruntime", "torch", "openvino")
+"""Distributions whose versions decide a latency figure."""
+
+
+class Percentiles(Config):
+    """Milliseconds per picture."""
+
+    p50_ms: float
+    """Median."""
+    p90_ms: float
+    """Nine of ten runs are faster."""
+    p99_ms: float
+    """99 of 100 runs are faster; with fewer than 100 runs close to the slowest one."""
+
+
+class Hardware(Config):
+    """What a latency figure was measured on."""
+
+    cpu: str
+    """Processor name."""
+    logical_cpus: int
+    """Logical processors that this process may use."""
+    cpu_mhz: tuple[float, ...]
+    """Clock of every processor after the measurement; empty when the system does not say."""
+    load_average: float
+    """Runnable processes of the whole machine in the last minute; above the threads used means
+    that others were busy too."""
+    memory_gib: float
+    """Main memory."""
+    gpu: str
+    """Name and driver; empty without one."""
+    system: str
+    """Operating system and kernel."""
+    python: str
+    """Python version."""
+    versions: dict[str, str]
+    """Versions of the libraries that are installed of `VERSIONED`."""
+
+
+class LatencyReport(Config):
+    """One interleaved measurement."""
+
+    hardware: Hardware
+    """The machine."""
+    threads: int = Field(gt=0)
+    """CPU threads given to each runtime."""
+    batch: int = Field(1, gt=0)
+    """Pictures per call."""
+    warmup_runs: int
+    """Runs of each variant before counting."""
+    runs: int
+    """Counted runs of each variant."""
+    images: int
+    """Different pictures fed in turn."""
+    mean_people: dict[str, float]
+    """People found per picture by each variant."""
+    latency: dict[str, dict[str, Percentiles]]
+    """Variant -> step (pre, net, post, total) -> percentiles."""
+
+    def ratio(self, variant: str, baseline: str) -> float:
+        """Median total latency of one variant over another's; below 1 is faster.
+
+        Raises:
+            KeyError: if one of them was not measured.
+        """
+        return self.latency[variant]["total"].p50_ms / self.latency[baseline]["total"].p50_ms
+
+
+def latency(
+    predictors: Mapping[str, Predictor],
+    images: Sequence[NDArray[Any]],
+    *,
+    warmup_runs: int,
+    runs: int,
+    threads: int,
+) -> LatencyReport:
+    """Time every predictor on the same pictures, batch 1, in turns.
+
+    Args:
+        predictors: variant name -> predictor, already set to `threads` CPU threads.
+        images: BGR uint8 pictures, decoded.
+        warmup_runs: runs of each variant that are not counted.
+        runs: counted runs of each variant.
+        threads: what the predictors were set to; recorded.
+
+    Raises:
+        ValueError: if there is nothing to measure.
+    """
+    if not predictors or not images:
+        raise ValueError(
+            f"latency needs at least one predictor and one picture, got {len(predictors)} and "
+            f"{len(images)}"
+        )
+    times = {name: np.zeros((runs, len(STEPS))) for name in predictors}
+    people = dict.fromkeys(predictors, 0)
+    for run in range(-warmup_runs, runs):
+        image = images[run % len(images)]
+        for name in _rotated(list(predictors), run):
+            milliseconds, found = _timed(predictors[name], image)
+            if run >= 0:
+                times[name][run] = milliseconds
+                people[name] += found
+    return LatencyReport(
+        hardware=hardware(),
+        threads=threads,
+        warmup_runs=warmup_runs,
+        runs=runs,
+        images=len(images),
+        mean_people={name: count / runs for name, count in people.items()},
+        latency={
+            name: {step: _percentiles(values[:, i]) for i, step in enumerate(STEPS)}
+            for name, values in times.items()
+        },
+    )
+
+
+def hardware() -> Hardware:
+    """The machine this process runs on."""
+    cpu_info = _read(Path("/proc/cpuinfo"))
+    names = _values(cpu_info, "model name")
+    return Hardware(
+        cpu=names[0] if names else platform.processor() or platform.machine(),
+        logical_cpus=len(os.sched_getaffinity(0)),
+        cpu_mhz=tuple(float(value) for value in _values(cpu_info, "cpu MHz")),
+        load_average=round(os.getloadavg()[0], 2),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        gpu=_gpu(),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        versions={name: version for name in VERSIONED if (version := _version(name))},
+    )
+
+
+def _timed(predictor: Predictor, image: NDArray[Any]) -> tuple[tuple[float, ...], int]:
+    """Milliseconds of each step for one picture, and the number of people found."""
+    start = time.perf_counter()
+    batch = predictor.framing.prepare([image])
+    prepared = time.perf_counter()
+    people = predictor.infer(batch.pixels)
+    inferred = time.perf_counter()
+    poses = predictor.framing.finish(people, batch)
+    end = time.perf_counter()
+    steps = (prepared - start, inferred - prepared, end - inferred, end - start)
+    return tuple(1000 * seconds for seconds in steps), len(poses[0])
+
+
+def _rotated(names: list[str], run: int) -> list[str]:
+    """The names with another one first in every run, so that no variant always follows the same."""
+    first = run % len(names)
+    return names[first:] + names[:first]
+
+
+def _percentiles(milliseconds: NDArray[np.float64]) -> Percentiles:
+    p50, p90, p99 = np.quantile(milliseconds, (0.5, 0.9, 0.99))
+    return Percentiles(
+        p50_ms=round(float(p50), 3), p90_ms=round(float(p90), 3), p99_ms=round(float(p99), 3)
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _values(text: str, key: str) -> list[str]:
+    lines = (line.partition(":") for line in text.splitlines())
+    return [value.strip() for name, _, value in lines if name.strip() == key]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _gpu() -> str:
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()

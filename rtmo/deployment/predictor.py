@@ -1,0 +1,97 @@
+"""Open a model file with the runtime it belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rtmo.deployment.metadata import MetadataError, input_size
+from rtmo.deployment.onnx_runner import OnnxPredictor
+from rtmo.deployment.openvino_runner import OpenVinoPredictor
+from rtmo.deployment.runners import Device, Predictor, TorchPredictor, UnavailableError
+from rtmo.skeleton import Skeleton
+
+SUFFIXES = (".safetensors", ".onnx", ".xml", ".engine")
+"""Model files that can be opened."""
+
+
+def load_predictor(
+    path: str | Path,
+    device: Device = "auto",
+    score_threshold: float = 0.1,
+    nms_iou: float = 0.65,
+    *,
+    skeleton: Skeleton | None = None,
+    threads: int | None = None,
+) -> Predictor:
+    """The predictor for a model file: pictures in, `Poses` in original-picture pixels out.
+
+    Args:
+        path: .safetensors, .onnx, OpenVINO .xml or TensorRT .engine.
+        device: `auto` takes a GPU when the runtime has one; `cuda` fails without one.
+        score_threshold: people must score above this.
+        nms_iou: box IoU above which the lower-scored of two people is dropped.
+        skeleton: for ONNX files that do not name theirs (the official deployment's); of other
+            files it must be the one they name.
+        threads: CPU threads of the runtime; None leaves it alone. torch has one number of threads
+            for the whole process, so it is set there.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not a model this can open, or does not say what it is.
+        UnavailableError: if this host cannot run it; the message says why.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(
+            f"{path} is not a model file: its suffix must be one of {', '.join(SUFFIXES)}"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no model file {path}")
+    thresholds = {"score_threshold": score_threshold, "nms_iou": nms_iou}
+    predictor: Predictor
+    match path.suffix:
+        case ".onnx":
+            predictor = OnnxPredictor(
+                path, device, **thresholds, skeleton=skeleton, threads=threads
+            )
+        case ".xml":
+            if device == "cuda":
+                raise UnavailableError(f"{path} is run by OpenVINO on the CPU, not on a GPU")
+            predictor = OpenVinoPredictor(path, **thresholds, threads=threads)
+        case ".engine":
+            raise UnavailableError(_why_no_engine(path))
+        case _:
+            predictor = _torch_predictor(path, device, score_threshold, nms_iou, threads)
+    if skeleton is not None and skeleton != predictor.skeleton:
+        raise MetadataError(
+            f"{path} was made for skeleton {predictor.skeleton.name!r}, but skeleton "
+            f"{skeleton.name!r} was given; leave it out to use the file's own"
+        )
+    return predictor
+
+
+def _torch_predictor(
+    path: Path, device: Device, score_threshold: float, nms_iou: float, threads: int | None
+) -> Predictor:
+    import torch
+
+    from rtmo.model.weights import load_model, read_metadata
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return TorchPredictor(
+        load_model(path),
+        device,
+        input_size=input_size(read_metadata(path), path),
+        score_threshold=score_threshold,
+        nms_iou=nms_iou,
+    )
+
+
+def _why_no_engine(path: Path) -> str:
+    from rtmo.deployment.build_engine import run_status
+
+    return run_status(path).reason or (
+        f"this host can load {path}, but engines are only built here, not run: run the ONNX file "
+        "it was built from with device='cuda' (onnxruntime-gpu)"
+    )

@@ -1,0 +1,206 @@
+"""One predictor interface over every runtime."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from rtmo.deployment import UnavailableError, load_predictor
+from rtmo.deployment.export_onnx import openvino_from_onnx
+from rtmo.deployment.metadata import MetadataError
+from rtmo.deployment.onnx_runner import OnnxPredictor
+from rtmo.deployment.openvino_runner import OpenVinoPredictor
+from rtmo.deployment.parity import parity
+from rtmo.deployment.runners import TorchPredictor
+from rtmo.skeleton import COCO17, CROWDPOSE14
+from rtmo.structures import Poses
+
+INPUT_SIZE = 224
+
+
+def same_poses(a: Poses, b: Poses) -> None:
+    assert len(a) == len(b)
+    np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+    np.testing.assert_allclose(a.boxes_xyxy, b.boxes_xyxy, atol=0.05)
+
+
+def test_one_picture_gives_poses_and_a_list_gives_a_list(exported, pictures):
+    predict = load_predictor(exported["complete"], "cpu", score_threshold=0.2)
+    together = predict(pictures)
+    assert isinstance(together, list)
+    assert predict([]) == []
+    for picture, poses in zip(pictures, together, strict=True):
+        same_poses(predict(picture), poses)
+
+
+@pytest.mark.parametrize("form", ["complete", "raw"])
+def test_weights_and_onnx_files_give_the_same_poses(weights, exported, pictures, form):
+    torch = load_predictor(weights, "cpu", 0.2)
+    onnx_file = load_predictor(exported[form], "cpu", 0.2)
+    assert torch.skeleton == onnx_file.skeleton == COCO17
+    found = torch(pictures)
+    assert sum(len(poses) for poses in found) > 5
+    for a, b in zip(found, onnx_file(pictures), strict=True):
+        same_poses(a, b)
+
+
+@pytest.fixture(scope="module")
+def openvino_files(exported, tmp_path_factory) -> dict[str, Path]:
+    """Both forms converted to OpenVINO."""
+    folder = tmp_path_factory.mktemp("openvino")
+    files = {form: folder / f"{form}.xml" for form in exported}
+    for form, path in files.items():
+        openvino_from_onnx(exported[form], path, OnnxPredictor(exported[form], "cpu").metadata)
+    return files
+
+
+@pytest.mark.parametrize("form", ["complete", "raw"])
+def test_openvino_finds_the_people_that_onnx_runtime_finds(
+    exported, openvino_files, pictures, form
+):
+    onnx_file = OnnxPredictor(exported[form], "cpu", score_threshold=0.2)
+    openvino = load_predictor(openvino_files[form], score_threshold=0.2)
+    assert isinstance(openvino, OpenVinoPredictor)
+    assert openvino.metadata == onnx_file.metadata
+    report = parity(onnx_file, openvino, pictures)
+    assert report.people_matched > 5
+    assert report.unmatched_share == 0
+    assert report.keypoint_px_p99 < 0.1
+
+
+@pytest.mark.parametrize("thresholds", [{"score_threshold": 0.05}, {"nms_iou": 0.5}])
+def test_thresholds_that_openvino_has_baked_in_are_not_ignored(openvino_files, thresholds):
+    with pytest.raises(ValueError, match="baked in"):
+        load_predictor(openvino_files["complete"], **thresholds)
+    assert load_predictor(openvino_files["raw"], **thresholds)
+
+
+def test_onnx_prediction_needs_no_torch(exported, pictures, tmp_path):
+    np.save(tmp_path / "picture.npy", pictures[0])
+    program = (
+        "import sys, numpy as np\n"
+        "from rtmo.deployment import load_predictor\n"
+        "import rtmo.cli\n"
+        "assert 'onnxruntime' not in sys.modules\n"
+        "predict = load_predictor(sys.argv[1])\n"
+        "print(len(predict(np.load(sys.argv[2]))))\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+        "assert 'onnx' not in sys.modules, 'onnx was imported'\n"
+    )
+    command = [sys.executable, "-c", program, exported["complete"], tmp_path / "picture.npy"]
+    root = Path(__file__).resolve().parents[3]
+    answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert int(answer.stdout) > 0
+
+
+def test_importing_the_package_imports_no_runtime():
+    program = (
+        "import sys, rtmo.deployment\n"
+        "assert not {'torch', 'onnx', 'onnxruntime', 'openvino'} & set(sys.modules)\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((8, 8, 3), np.uint16),
+        np.full((8, 8, 3), np.nan, np.float32),
+        "photo.jpg",
+    ],
+)
+def test_what_is_no_bgr_picture_is_refused_with_what_was_given(exported, picture):
+    predict = load_predictor(exported["complete"])
+    with pytest.raises(ValueError, match=r"must be .*got"):
+        predict([picture])
+
+
+def test_a_missing_file_and_another_suffix_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model file"):
+        load_predictor(tmp_path / "model.onnx")
+    (tmp_path / "model.pt").touch()
+    with pytest.raises(ValueError, match="suffix"):
+        load_predictor(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("keep", [0, 100, 10_000])
+def test_a_damaged_onnx_file_is_refused(exported, tmp_path, keep):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported["complete"].read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"model\.onnx"):
+        load_predictor(path)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 1_000_000])
+def test_damaged_weights_are_refused(weights, tmp_path, keep):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(weights.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"weights\.safetensors"):
+        load_predictor(path)
+
+
+def test_a_damaged_openvino_file_is_refused(tmp_path):
+    (tmp_path / "model.xml").write_text("<net>")
+    with pytest.raises(ValueError, match="not a readable OpenVINO model"):
+        load_predictor(tmp_path / "model.xml")
+
+
+def without_metadata(source: Path, path: Path) -> Path:
+    proto = onnx.load(source)
+    del proto.metadata_props[:]
+    onnx.save(proto, path)
+    return path
+
+
+def test_a_file_without_metadata_needs_an_explicit_skeleton(exported, pictures, tmp_path):
+    path = without_metadata(exported["complete"], tmp_path / "model.onnx")
+    with pytest.raises(MetadataError, match="skeleton="):
+        load_predictor(path)
+    with pytest.raises(MetadataError, match="17 keypoints"):
+        load_predictor(path, skeleton=CROWDPOSE14)
+    ours = load_predictor(exported["complete"])(pictures[0])
+    same_poses(load_predictor(path, skeleton=COCO17)(pictures[0]), ours)
+
+
+def test_another_skeleton_than_the_file_names_is_refused(exported):
+    with pytest.raises(MetadataError, match=r"coco17.*crowdpose14"):
+        load_predictor(exported["complete"], skeleton=CROWDPOSE14)
+
+
+def test_a_foreign_network_with_other_outputs_is_refused(tmp_path):
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "relu.onnx")
+    with pytest.raises(MetadataError, match="outputs"):
+        load_predictor(tmp_path / "relu.onnx", skeleton=COCO17)
+
+
+def test_a_gpu_that_is_not_there_is_an_error_and_not_a_quiet_cpu(exported, weights):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this host has a CUDA device")
+    with pytest.raises(UnavailableError, match="cuda"):
+        load_predictor(exported["complete"], "cuda")
+    with pytest.raises(UnavailableError, match="cuda"):
+        load_predictor(weights, "cuda")
+
+
+def test_the_model_in_memory_is_left_as_it_is(model, pictures):
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    TorchPredictor(model, "cpu", input_size=INPUT_SIZE)(pictures)
+    assert model.training
+    assert all(bool((tensor == before[name]).all()) for name, tensor in model.state_dict().items())
+    model.eval()
