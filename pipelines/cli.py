@@ -1,0 +1,208 @@
+"""`rtmo-pipeline`: the pipeline and the registry from the command line.
+
+Nothing heavy is imported before a command needs it: a run with nothing to do takes a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, TypeGuard
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.params import load_params
+from pipelines.paths import Paths, repository_paths
+from pipelines.serving import DEFAULT_PORT
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+console = Console()
+
+FLUSH_S = 3.0
+"""A temporary Prefect server writes task runs a little later; it is lost if we end at once."""
+PREFECT_SETTINGS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # 20 are short on a busy machine
+}
+SHOWN_METRICS = ("AP", "AP50", "AR", "AP_easy", "AP_medium", "AP_hard")
+
+Why = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
+Target = Annotated[str, typer.Argument(help="The last stage to bring up to date.")]
+
+
+class NotACheckoutError(RuntimeError):
+    """The working directory is not the repository root."""
+
+
+def checkout() -> Paths:
+    """Paths in the working directory.
+
+    Raises:
+        NotACheckoutError: if that is not the repository root.
+    """
+    paths = repository_paths()
+    if not (paths.root / "dvc.yaml").exists():
+        raise NotACheckoutError(f"no dvc.yaml in {paths.root}; go to the repository root")
+    return paths
+
+
+@app.command()
+def run(target: Target = "register") -> None:
+    """Bring a stage and all it needs up to date, as a Prefect flow."""
+    for name, value in PREFECT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from pipelines.flows.pipeline import pipeline
+
+    checkout()
+    try:
+        report = pipeline(target)
+    finally:
+        if "PREFECT_API_URL" not in os.environ:
+            time.sleep(FLUSH_S)
+    console.print(f"ran: {', '.join(report.ran) or 'nothing, all is up to date'}")
+
+
+@app.command()
+def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
+    """Bring one stage up to date; what it needs must be."""
+    from pipelines import dvc_graph
+
+    outcome = dvc_graph.run_stage(checkout().root, name, print)
+    console.print(f"{name}: {outcome.state}, {outcome.duration_s:.1f} s")
+
+
+@app.command()
+def preset(name: Annotated[str, typer.Argument(help="A file in presets/, without .yaml.")]) -> None:
+    """Merge a published recipe into params.yaml and show what changes."""
+    from pipelines.presets import apply_preset
+
+    changed = apply_preset(checkout().root, name)
+    print("\n".join(changed) or "params.yaml has these values already")
+
+
+@app.command()
+def status() -> None:
+    """What is up to date, what is not and why; metrics; the last release."""
+    from pipelines import dvc_graph
+
+    paths = checkout()
+    try:
+        stale = dvc_graph.stale(paths.root)
+    except dvc_graph.BusyError as busy:
+        console.print(f"in progress: {busy}")
+        return
+    table = Table("stage", "state", "why", box=None)
+    for name in dvc_graph.order(paths.root):
+        table.add_row(name, "stale" if name in stale else "fresh", "; ".join(stale.get(name, ())))
+    console.print(table)
+    for file, content in dvc_graph.metrics(paths.root).items():
+        figures = {key: content.get(key) for key in SHOWN_METRICS}
+        shown = [f"{key} {value:.3f}" for key, value in figures.items() if is_number(value)]
+        if shown:
+            console.print(f"{file}: {', '.join(shown)}")
+    receipt = paths.report("register") / "receipt.json"
+    if receipt.exists():
+        said = json.loads(receipt.read_text())
+        console.print(f"release: {said['model']} version {said['version']}: {said['words']}")
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a metric is one figure; some are groups of figures."""
+    return isinstance(value, (int, float))
+
+
+@app.command()
+def doctor() -> None:
+    """Look for what is missing or wrong on this machine; exit status 1 if something is wrong."""
+    from pipelines.doctor import examine
+
+    findings = examine(checkout())
+    table = Table("subject", "state", "", box=None)
+    for finding in findings:
+        table.add_row(finding.subject, finding.state, finding.words)
+    console.print(table)
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def sync() -> None:
+    """Bring the MLflow store to what the last release here says; nothing missing, nothing done."""
+    from pipelines.sync import sync as bring_up_to_date
+
+    report = bring_up_to_date(checkout())
+    for line in (*(f"restored {what}" for what in report.restored), *report.remarks):
+        console.print(line)
+
+
+@app.command()
+def promote(version: Annotated[int, typer.Argument(help="Number of a version.")], why: Why) -> None:
+    """Make a version champion; whom it replaces becomes `previous`."""
+    from pipelines.registry import commands
+    from pipelines.registry.release import this_person
+
+    move = commands.promote(checkout(), version, by=this_person(), why=why)
+    print(commands.describe(move) if move else f"version {version} is champion already")
+
+
+@app.command()
+def rollback(why: Why) -> None:
+    """Make the previous champion champion again."""
+    from pipelines.registry import commands
+    from pipelines.registry.release import this_person
+
+    print(commands.describe(commands.rollback(checkout(), by=this_person(), why=why)))
+
+
+@app.command()
+def history() -> None:
+    """Every move of an alias: when, what, who, why."""
+    from pipelines.registry import commands
+
+    print(
+        "\n".join(map(commands.describe, commands.history(checkout()))) or "no alias was moved yet"
+    )
+
+
+@app.command()
+def predict(image: Annotated[Path, typer.Argument(help="JPEG or PNG file.")]) -> None:
+    """People that the champion finds in one picture, as JSON in original-image pixels."""
+    from pipelines.serving import predict_with_champion
+
+    paths = checkout()
+    name = load_params(paths.root).registration.name
+    print(json.dumps(predict_with_champion(paths, name, image)))
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = DEFAULT_PORT,
+) -> None:
+    """Answer POST /invocations with the champion until stopped."""
+    from pipelines.serving import serve as answer_requests
+
+    paths = checkout()
+    answer_requests(paths, load_params(paths.root).registration.name, port=port)
+
+
+def main() -> None:
+    """Entry point: an error that tells a person what to do is shown without a traceback."""
+    try:
+        app()
+    except Exception as error:
+        if type(error).__module__.startswith(
+            ("pipelines.", "__main__")
+        ):  # named by us, worded for people
+            sys.exit(f"error: {error}")
+        raise
+
+
+if __name__ == "__main__":
+    main()

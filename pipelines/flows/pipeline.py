@@ -1,0 +1,112 @@
+"""The flow that walks DVC's graph: one task per stage, in the order DVC would run them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from pipelines import dvc_graph
+from pipelines.dvc_graph import StageFailedError, StageOutcome
+from pipelines.paths import repository_paths
+from pipelines.stage_run import TEMPORARY_FAULT
+from pipelines.sync import sync
+
+if TYPE_CHECKING:
+    from prefect import Task
+    from prefect.client.schemas.objects import State, TaskRun
+
+
+RELEASE_STAGE = "register"
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineReport:
+    """What a run of the flow came to."""
+
+    stages: tuple[StageOutcome, ...]
+    """In the order they were walked; after a failed one there are no more."""
+
+    @property
+    def ran(self) -> tuple[str, ...]:
+        """Stages that DVC ran."""
+        return tuple(outcome.stage for outcome in self.stages if outcome.state == "ran")
+
+
+def is_temporary_fault(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether trying again may help: the stage itself said so. A NaN or a bad file never does."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageFailedError) and error.status == TEMPORARY_FAULT
+
+
+@task(
+    task_run_name="{stage}",
+    retries=2,
+    retry_delay_seconds=[30, 300],
+    retry_condition_fn=is_temporary_fault,
+    cache_policy=NO_CACHE,  # DVC is the only cache
+)
+def run_stage(root: Path, stage: str) -> StageOutcome:
+    """Bring one stage up to date; DVC decides whether there is anything to do."""
+    return dvc_graph.run_stage(root, stage, get_run_logger().info)
+
+
+@task(cache_policy=NO_CACHE)
+def sync_store() -> None:
+    """Restore what a new or wiped MLflow store lacks: DVC cannot see that it is missing."""
+    report = sync(repository_paths())
+    for line in (*(f"restored {what}" for what in report.restored), *report.remarks):
+        get_run_logger().info(line)
+
+
+@flow(name="pipeline", flow_run_name="{target}")
+def pipeline(target: str = RELEASE_STAGE) -> PipelineReport:
+    """Bring `target` and all it needs up to date, in the repository at the working directory.
+
+    Raises:
+        UnknownStageError: if there is no such stage.
+        StageFailedError: if a stage fails; what came before it stays, what needs it is not run.
+        StoreUnavailableError: if the MLflow store cannot be brought up to date.
+    """
+    root = repository_paths().root
+    outcomes: list[StageOutcome] = []
+    for stage in dvc_graph.order(root, target):
+        started = time.monotonic()
+        state = run_stage(root, stage, return_state=True)
+        if state.is_completed():
+            outcomes.append(state.result())
+            continue
+        outcomes.append(StageOutcome(stage, "failed", time.monotonic() - started))
+        show(root, outcomes)
+        state.result()  # raises what the stage raised
+    if target == RELEASE_STAGE:
+        sync_store()
+    show(root, outcomes)
+    return PipelineReport(tuple(outcomes))
+
+
+def show(root: Path, outcomes: list[StageOutcome]) -> None:
+    """Put stages and metrics into tables on the run's page."""
+    create_table_artifact(
+        key="stages",
+        table=[
+            {"stage": o.stage, "state": o.state, "seconds": round(o.duration_s, 1)}
+            for o in outcomes
+        ],
+        description="What was fresh, ran or failed.",
+    )
+    create_table_artifact(
+        key="metrics",
+        table=[
+            {"file": path, "metric": name, "value": value}
+            for path, content in dvc_graph.metrics(root).items()
+            for name, value in content.items()
+            if isinstance(value, (int, float))
+        ],
+        description="As `dvc metrics show` has them.",
+    )

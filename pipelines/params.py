@@ -1,0 +1,190 @@
+"""The schema of `params.yaml`: the library's settings put together, and those of the pipeline."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from rtmo._config import Config
+from rtmo.data.config import AugmentConfig
+from rtmo.deployment.config import BenchmarkConfig, ExportConfig
+from rtmo.evaluation.config import EvaluateConfig, InspectConfig
+from rtmo.model.config import ModelConfig
+from rtmo.training.config import TrainConfig
+
+
+class ParamsError(ValueError):
+    """`params.yaml` (or what is to be merged into it) cannot be used; the message says why."""
+
+
+class MergedSet(Config):
+    """One more dataset that takes part in training (SPEC section 5.5)."""
+
+    dataset: str = Field(min_length=1)
+    """Name of a file in `sources/`."""
+    sampling_factor: float = Field(gt=0, le=1)
+    """Fraction of its images seen in one epoch."""
+    until_epoch: int = Field(gt=0)
+    """First epoch without it: the last regime is trained on `data.dataset` alone."""
+
+
+class DataParams(Config):
+    """Which data, and how it is split."""
+
+    dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of a file in `sources/`: trained on, validated on, and what the gate is measured on."""
+    merge: tuple[MergedSet, ...] = ()
+    """Other datasets to train on besides."""
+    gate_fraction: float = Field(ge=0, lt=0.5)
+    """Part of the training images put aside for the release gate, where the source has no split
+    of that name."""
+
+
+class RegisterConfig(Config):
+    """The rules of the release gate (DESIGN section 7)."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the registered model."""
+    floor_ap: float = Field(ge=0, le=1)
+    """Least AP on the gate split of a first champion."""
+    bootstrap_samples: int = Field(ge=100)
+    """Resamplings of the gate images."""
+    confidence: float = Field(gt=0.5, lt=1)
+    """Of the interval of the paired AP difference; it must lie above `min_effect` to promote."""
+    min_effect: float = Field(ge=0, le=1)
+    """AP by which a challenger must be better."""
+    max_latency_ratio: float = Field(gt=0)
+    """Challenger's median latency over the champion's, at most."""
+    allow_licences: tuple[str, ...] = ()
+    """Names of licences that do not allow commercial use, or are unknown, and are signed for."""
+
+
+class Params(Config):
+    """Everything in `params.yaml`."""
+
+    data: DataParams
+    """Which data."""
+    model: ModelConfig
+    """Which RTMO."""
+    augment: AugmentConfig
+    """What training pictures go through."""
+    train: TrainConfig
+    """Training."""
+    evaluate: EvaluateConfig
+    """Detections for evaluation."""
+    inspect: InspectConfig
+    """Error inspection."""
+    export: ExportConfig
+    """Export and parity."""
+    benchmark: BenchmarkConfig
+    """Latency."""
+    registration: RegisterConfig = Field(alias="register")  # `register` is a method of ABCMeta
+    """The release gate; the section is called `register`."""
+
+
+def load_params(root: Path) -> Params:
+    """Read and check `params.yaml` under `root`.
+
+    Raises:
+        ParamsError: if the file is missing or is not YAML, or if a key is unknown or missing, or a
+            value has the wrong type or is impossible; every such key is named with its path.
+    """
+    path = root / "params.yaml"
+    return validate_params(read_yaml(path), source=path.name)
+
+
+def require_supported(params: Params) -> None:
+    """Refuse valid settings that this version cannot honour, rather than train something else.
+
+    Raises:
+        ParamsError: if `data.merge` names datasets.
+    """
+    if params.data.merge:
+        names = ", ".join(merged.dataset for merged in params.data.merge)
+        raise ParamsError(
+            f"data.merge names {names}, but training on merged sets is not there yet: it lacks the "
+            "keypoint mappings between skeletons and sampling by dataset. Set `merge: []` to train "
+            f"on {params.data.dataset} alone."
+        )
+
+
+def read_yaml(path: Path) -> object:
+    """The content of a YAML file, read as DVC reads it (`4e-3` is a number).
+
+    Raises:
+        ParamsError: if there is no such file or it is not YAML.
+    """
+    try:
+        return YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise ParamsError(f"{path} does not exist") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path} is not YAML: {error}") from None
+
+
+def validate_params(content: object, *, source: str) -> Params:
+    """Check the content of a params file; `source` names it in errors.
+
+    Raises:
+        ParamsError: see `load_params`.
+    """
+    if not isinstance(content, Mapping):
+        raise ParamsError(f"{source}: expected sections such as `train:`, got {content!r}")
+    try:
+        # Strict JSON mode: no text is taken for a number, yet a list is a tuple.
+        return Params.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors(include_url=False)]
+        raise ParamsError("\n".join(f"{source}: {line}" for line in lines)) from None
+    except TypeError as error:  # a date, a set: YAML has more types than JSON
+        raise ParamsError(f"{source}: {error}") from None
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """One sentence for one of pydantic's problems.
+
+    Example:
+        >>> _explain({"type": "greater_than", "loc": ("train", "epochs"), "input": 0,
+        ...           "msg": "Input should be greater than 0"})
+        'train.epochs is 0, expected greater than 0'
+    """
+    location = problem["loc"]
+    key = ".".join(str(part) for part in location)
+    match problem["type"]:
+        case "missing":
+            return f"{key} is missing"
+        case "extra_forbidden":
+            known = sorted(_keys_beside(location))
+            close = difflib.get_close_matches(str(location[-1]), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+            return f"{key} is not a known key; {hint}"
+        case "value_error":  # raised by a validator of ours; the message names the values
+            return f"{key}: {problem['ctx']['error']}"
+        case _:
+            expected = str(problem["msg"]).removeprefix("Input should be ")
+            return f"{key} is {problem['input']!r}, expected {expected}"
+
+
+def _keys_beside(location: tuple[str | int, ...]) -> set[str]:
+    """Keys that the section holding `location` knows."""
+    section: type[BaseModel] = Params
+    for part in location[:-1]:
+        if isinstance(part, str):
+            fields = {field.alias or name: field for name, field in section.model_fields.items()}
+            section = _model_within(fields[part].annotation) or section
+    return {field.alias or name for name, field in section.model_fields.items()}
+
+
+def _model_within(annotation: object) -> type[BaseModel] | None:
+    """The settings class in an annotation such as `tuple[Phase, ...]` or `Phase | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    within = (_model_within(part) for part in getattr(annotation, "__args__", ()))
+    return next((model for model in within if model is not None), None)

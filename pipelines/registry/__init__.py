@@ -1,0 +1,1 @@
+"""Releases: the gate, and the aliases champion, challenger and previous with their history."""

@@ -1,0 +1,125 @@
+"""The model card of a version: tags to search by, JSON for programs, Markdown for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.registry.candidate import Candidate
+from rtmo.deployment.latency import LatencyReport
+
+HEADLINE_METRICS = ("AP", "AP50", "AR", "AP_hard")
+"""Metrics that become tags, where the protocol has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is known of a version, apart from the gate's verdict."""
+
+    candidate: Candidate
+    lineage: Mapping[str, str]
+    """git commit, data digest and so on."""
+
+    def tags(self) -> dict[str, str]:
+        """Short facts, for `search_model_versions` and MLflow's pages."""
+        candidate = self.candidate
+        return {
+            **self.lineage,
+            "stage_hash": candidate.stage_hash,
+            "model": str(candidate.card["model"]),
+            "skeleton": str(candidate.card["skeleton"]),
+            "dataset": str(candidate.card["dataset"]),
+            "seed": str(candidate.card["seed"]),
+            "licences": "; ".join(
+                f"{licence.name} (commercial use: {licence.commercial_use})"
+                for licence in candidate.licences
+            ),
+            **_metric_tags("val", candidate.metrics),
+            **_metric_tags("gate", candidate.gate_metrics),
+            **_latency_tags(candidate.benchmark),
+            **{f"sha256.{name}": digest for name, digest in candidate.sha256.items()},
+        }
+
+    def content(self) -> dict[str, Any]:
+        """Everything, as JSON."""
+        candidate = self.candidate
+        return {
+            "content_hash": candidate.content_hash,
+            "stage_hash": candidate.stage_hash,
+            "lineage": dict(self.lineage),
+            "training": dict(candidate.card),
+            "files": dict(candidate.sha256),
+            "metrics": {"val": dict(candidate.metrics), "gate": dict(candidate.gate_metrics)},
+            "licences": [licence.model_dump() for licence in candidate.licences],
+            "export": candidate.manifest.model_dump(mode="json"),
+            "benchmark": candidate.benchmark.model_dump(mode="json"),
+        }
+
+    def markdown(self) -> str:
+        """The same for a reader."""
+        return "\n".join(self._lines()) + "\n"
+
+    def _lines(self) -> Iterator[str]:
+        candidate = self.candidate
+        training = candidate.card
+        yield f"# {training['model']}, trained on {training['dataset']}"
+        yield ""
+        yield (
+            f"One-stage multi-person pose, skeleton `{training['skeleton']}`, input "
+            f"{training['input_size']} px, {training['training_images']} training images, seed "
+            f"{training['seed']}. Weights: {training['weights']}."
+        )
+        yield from ("", "## Quality", "", "| metric | validation | gate |", "|---|---|---|")
+        for name, figure in candidate.metrics.items():
+            gate_figure = candidate.gate_metrics.get(name, float("nan"))
+            yield f"| {name} | {figure:.4f} | {gate_figure:.4f} |"
+        yield from ("", "## Licences", "")
+        for licence in candidate.licences:
+            terms = f"commercial use: {licence.commercial_use}"
+            yield f"- {licence.name} ({terms}) {licence.url}".rstrip()
+        yield from ("", "## Lineage", "")
+        for name, value in {
+            **self.lineage,
+            "stage hash of the training": candidate.stage_hash,
+        }.items():
+            yield f"- {name}: `{value}`"
+        yield from ("", "## Files (sha256)", "")
+        for name, digest in candidate.sha256.items():
+            yield f"- `{name}`: `{digest}`"
+        yield from ("", "## Parity with torch, network-input pixels", "")
+        yield from (
+            "| file | keypoint p99 | keypoint max | AP torch | AP file |",
+            "|---|---|---|---|---|",
+        )
+        for name, file in candidate.manifest.files.items():
+            figures = file.parity
+            yield (
+                f"| {name} | {figures.keypoint_px_p99:.4f} | {figures.keypoint_px_max:.4f} | "
+                f"{file.ap_torch:.4f} | {file.ap_exported:.4f} |"
+            )
+        report = candidate.benchmark
+        yield from (
+            "",
+            f"## Latency on {report.hardware.cpu}, {report.threads} threads, batch 1",
+            "",
+        )
+        yield from ("| variant | p50 ms | p99 ms |", "|---|---|---|")
+        for name, steps in report.latency.items():
+            total = steps["total"]
+            yield f"| {name} | {total.p50_ms:.1f} | {total.p99_ms:.1f} |"
+
+
+def _metric_tags(split: str, metrics: Mapping[str, float]) -> dict[str, str]:
+    return {
+        f"{split}.{name}": f"{metrics[name]:.4f}" for name in HEADLINE_METRICS if name in metrics
+    }
+
+
+def _latency_tags(report: LatencyReport) -> dict[str, str]:
+    """Median total per variant, and what it was measured on."""
+    medians = {
+        f"latency.{name}_ms": f"{steps['total'].p50_ms:.1f}"
+        for name, steps in report.latency.items()
+    }
+    return {**medians, "latency.hardware": f"{report.hardware.cpu}, {report.threads} threads"}

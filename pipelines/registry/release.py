@@ -1,0 +1,223 @@
+"""Registration: the workspace's model becomes a version, the gate judges it, aliases follow."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipelines.params import Params
+from pipelines.paths import Paths
+from pipelines.registry.aliases import challenge, promote, release_lock, settle
+from pipelines.registry.candidate import Candidate
+from pipelines.registry.card import Card
+from pipelines.registry.comparison import GateData, compare
+from pipelines.registry.gate import Comparison, Evidence, Verdict, decide
+from pipelines.registry.receipt import Champion, Receipt, now
+from pipelines.tracking.moves import Aliases, read_aliases
+from pipelines.tracking.packaging import save_package, write_card
+from pipelines.tracking.runs import DATASET_TAG, restore_run
+from pipelines.tracking.store import Tracking
+from pipelines.tracking.versions import (
+    Version,
+    attach_json,
+    attached_json,
+    create_version,
+    describe_version,
+    find_complete_version,
+    get_version,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What is registered, by which rules, for whom."""
+
+    paths: Paths
+    params: Params
+    candidate: Candidate
+    gate: GateData
+    lineage: Mapping[str, str]
+    """`lineage.lineage` and the data digest; tags of run and version."""
+    by: str
+    experiment: str | None
+    """DVC experiment that is running; inside one no alias moves."""
+
+    @property
+    def model(self) -> str:
+        """Name of the registered model."""
+        return self.params.registration.name
+
+
+def register(tracking: Tracking, registration: Registration) -> Receipt:
+    """Register, judge, and move aliases accordingly; doing it again changes nothing.
+
+    Releases on one machine wait for each other. With another host that shares the store, the later
+    one finds the champion changed and fails; run it again.
+
+    Raises:
+        BrokenPackageError: if the model does not work once packaged; nothing is registered then.
+        ReleaseError: if another host moved the champion meanwhile.
+    """
+    name = registration.model
+    with release_lock(registration.paths):
+        version = register_version(tracking, registration)
+        champion = current_aliases(tracking, registration).champion
+        verdict = judge(tracking, registration, version, champion)
+        if verdict.kind != "same":  # what made it champion stays on it
+            describe_version(
+                tracking, version, {"verdict": verdict.kind, "verdict_words": verdict.words}
+            )
+        if registration.experiment is None:
+            move_aliases(tracking, registration, version, verdict, champion)
+        return make_receipt(tracking, registration, version, verdict, read_aliases(tracking, name))
+
+
+def register_version(tracking: Tracking, registration: Registration) -> Version:
+    """The version of the candidate with its run, made if the store lacks either."""
+    candidate = registration.candidate
+    tags = {**registration.lineage, DATASET_TAG: str(candidate.card["dataset"])}
+    settings = registration.params.model_dump(mode="json", by_alias=True)
+    run = restore_run(
+        tracking.client,
+        tracking.experiment_id,
+        candidate.stage_hash,
+        settings,
+        tags,
+        candidate.curves,
+    )
+    version = find_complete_version(tracking, registration.model, candidate.content_hash)
+    if version is None:
+        version = _package_and_create(tracking, registration, run.info.run_id, run.data.tags)
+    if attached_json(tracking, version, registration.gate.artifact) is None:
+        attach_json(tracking, version, registration.gate.artifact, candidate.gate_detections)
+    return version
+
+
+def judge(
+    tracking: Tracking, registration: Registration, version: Version, champion: int | None
+) -> Verdict:
+    """Gather the evidence and ask the gate."""
+    candidate, rules = registration.candidate, registration.params.registration
+    evidence = Evidence(
+        gate_ap=candidate.gate_metrics["AP"],
+        parity_failures=tuple(
+            f"{name}: {problem}"
+            for name, file in candidate.manifest.files.items()
+            for problem in file.over_budget(registration.params.export)
+        ),
+        unsigned_licences=tuple(
+            licence.name
+            for licence in candidate.licences
+            if licence.commercial_use != "yes" and licence.name not in rules.allow_licences
+        ),
+        comparison=_compare_with(tracking, registration, version, champion),
+    )
+    return decide(rules, evidence)
+
+
+def _compare_with(
+    tracking: Tracking, registration: Registration, version: Version, champion: int | None
+) -> Comparison | Literal["no champion", "is the champion"]:
+    if champion is None:
+        return "no champion"
+    if champion == version.number:
+        return "is the champion"
+    return compare(
+        tracking,
+        get_version(tracking, registration.model, champion),
+        registration.candidate.onnx,
+        registration.candidate.gate_detections,
+        registration.gate,
+        registration.params,
+    )
+
+
+def current_aliases(tracking: Tracking, registration: Registration) -> Aliases:
+    """Where the aliases are; outside of experiments after finishing a move that was cut short."""
+    if registration.experiment is not None:
+        return read_aliases(tracking, registration.model)
+    return settle(tracking, registration.model)
+
+
+def move_aliases(
+    tracking: Tracking,
+    registration: Registration,
+    version: Version,
+    verdict: Verdict,
+    champion: int | None,
+) -> None:
+    """Carry the verdict out, which was made against `champion`."""
+    who_and_why = {"by": registration.by, "why": f"{verdict.kind}: {verdict.words}"}
+    if verdict.promotes:
+        promote(tracking, registration.model, version.number, expected=champion, **who_and_why)
+    else:
+        challenge(tracking, registration.model, version.number, **who_and_why)
+
+
+def make_receipt(
+    tracking: Tracking,
+    registration: Registration,
+    version: Version,
+    verdict: Verdict,
+    aliases: Aliases,
+) -> Receipt:
+    """What happened, for the workspace."""
+    champion = None
+    if aliases.champion is not None:
+        found = get_version(tracking, registration.model, aliases.champion)
+        champion = Champion(
+            version=found.number,
+            content_hash=found.content_hash,
+            git_commit=found.tags.get("git.commit", ""),
+        )
+    return Receipt(
+        model=registration.model,
+        version=version.number,
+        content_hash=version.content_hash,
+        stage_hash=registration.candidate.stage_hash,
+        verdict=verdict.kind,
+        words=verdict.words,
+        champion=champion,
+        is_challenger=aliases.challenger == version.number,
+        by=registration.by,
+        at=now(),
+        experiment=registration.experiment,
+        lineage={name: version.tags[name] for name in registration.lineage if name in version.tags},
+    )
+
+
+def this_person() -> str:
+    """User and host, for the history."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def running_experiment() -> str | None:
+    """Name of the DVC experiment this process runs in; None outside of one."""
+    return os.environ.get("DVC_EXP_NAME") or None
+
+
+def _package_and_create(
+    tracking: Tracking, registration: Registration, run_id: str, run_tags: Mapping[str, str]
+) -> Version:
+    candidate = registration.candidate
+    # Where the model was trained, which need not be where it is registered.
+    lineage = {name: run_tags[name] for name in registration.lineage}
+    card = Card(candidate, lineage)
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "model"
+        save_package(package, candidate.onnx, {"content_hash": candidate.content_hash})
+        write_card(package, card.content(), card.markdown())
+        return create_version(
+            tracking,
+            registration.model,
+            package,
+            content_hash=candidate.content_hash,
+            run_id=run_id,
+            tags=card.tags(),
+        )

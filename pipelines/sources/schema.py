@@ -1,0 +1,156 @@
+"""What `sources/<dataset>.json` may say: format, licence, how to get it, where its splits lie."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from rtmo._config import Config
+from rtmo.formats.licence import Licence
+from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
+from rtmo.synthetic.config import SyntheticConfig
+
+Split = Literal["train", "val", "gate"]
+
+
+class SourceError(ValueError):
+    """A source file or its raw data cannot be used; the message says what to do."""
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path:
+        raise ValueError(f"{path!r} must be a path inside its folder, with forward slashes")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+
+
+class RemoteFile(Config):
+    """One file to download."""
+
+    name: RelativePath
+    """Its name under `data/raw/<dataset>/`."""
+    urls: tuple[str, ...] = Field(min_length=1)
+    """Where it may be fetched; tried in order."""
+    bytes: int | None = Field(None, gt=0)
+    """Its size; None where the publisher states none."""
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """Checksum; None where the publisher states none."""
+    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
+    """Checksum, for publishers who state only this one."""
+
+
+class Files(Config):
+    """Get the dataset from the network."""
+
+    kind: Literal["files"]
+    files: tuple[RemoteFile, ...] = Field(min_length=1)
+    """Everything to fetch."""
+
+
+class Folder(Config):
+    """Get the dataset from a folder in the official layout."""
+
+    kind: Literal["folder"]
+    path: str
+    """The folder, absolute or relative to the repository root."""
+
+
+class Generator(Config):
+    """Draw the dataset."""
+
+    kind: Literal["generator"]
+    config: SyntheticConfig
+    """What is drawn; the names of its splits are those of the source file."""
+
+
+class Location(Config):
+    """Where something lies in `data/raw/<dataset>/`."""
+
+    archive: RelativePath | None = None
+    """Zip file that holds it; None for a plain file or folder."""
+    path: RelativePath
+    """Path inside the archive, or under the dataset's raw folder."""
+
+
+class SplitLocations(Config):
+    """Where one split lies."""
+
+    images: Location | None
+    """Folder of the pictures; `file_name` of the annotations is relative to it. Null converts the
+    annotations alone, to evaluate detections made elsewhere."""
+    annotations: Location
+    """The annotation file."""
+
+
+class Source(Config):
+    """One dataset."""
+
+    dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Its name, equal to the name of the file."""
+    about: str
+    """One or two sentences for a person who looks."""
+    format: Literal["coco", "crowdpose"]
+    """Format of the annotation files, and by whose rules the dataset is evaluated."""
+    skeleton: Literal["coco17", "crowdpose14"] | Skeleton
+    """Which keypoints are annotated: a known name, or a skeleton written out."""
+    licence: Licence
+    """Terms of annotations and pictures; they travel with the data and the models."""
+    get: Annotated[Files | Folder | Generator, Field(discriminator="kind")]
+    """How to get it."""
+    splits: dict[Split, SplitLocations] = Field(min_length=1)
+    """Where each split lies. Without `gate`, that split is taken out of `train`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Source:
+        if "gate" in self.splits and "train" not in self.splits:
+            raise ValueError("splits has gate but no train")
+        names = [file.name for file in self.get.files] if isinstance(self.get, Files) else []
+        if len(set(names)) != len(names):
+            raise ValueError(f"two files have the same name: {names}")
+        for split, locations in self.splits.items():
+            for location in filter(None, (locations.images, locations.annotations)):
+                held_by = location.archive or location.path
+                if names and held_by not in names:
+                    raise ValueError(f"split {split} lies in {held_by}, not one of {names}")
+        if isinstance(self.get, Generator) and set(self.splits) != set(self.get.config.num_images):
+            raise ValueError(
+                f"splits are {sorted(self.splits)}, the generator draws "
+                f"{sorted(self.get.config.num_images)}"
+            )
+        return self
+
+    @property
+    def keypoints(self) -> Skeleton:
+        """The skeleton, whichever way it is written."""
+        if isinstance(self.skeleton, Skeleton):
+            return self.skeleton
+        return COCO17 if self.skeleton == "coco17" else CROWDPOSE14
+
+
+def load_source(path: Path) -> Source:
+    """Read and check a source file.
+
+    Raises:
+        SourceError: naming every key that is wrong.
+    """
+    try:
+        source = Source.model_validate_json(path.read_bytes(), strict=True)
+    except FileNotFoundError:
+        known = sorted(other.stem for other in path.parent.glob("*.json"))
+        raise SourceError(
+            f"{path} does not exist; data.dataset names a file in sources/, which has {known}"
+        ) from None
+    except ValidationError as error:
+        lines = [
+            f"{path}: {'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        ]
+        raise SourceError("\n".join(lines)) from None
+    if source.dataset != path.stem:
+        raise SourceError(f"{path} describes the dataset {source.dataset!r}; rename one of them")
+    return source

@@ -1,0 +1,103 @@
+"""DVC stage `download`: a dataset's archives, in the official layout, into `data/raw/`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import typer
+
+from pipelines.sources.fetch import FetchedFile, Patience, fetch_files
+from pipelines.sources.pack import draw_dataset, pack_folder
+from pipelines.sources.schema import Files, Folder, Generator, Source, load_source
+from pipelines.stage_run import stage_run
+from rtmo._config import Config
+from rtmo.formats.licence import Licence
+
+
+class RawFile(Config):
+    """One file that the stage put in place."""
+
+    name: str
+    bytes: int
+    sha256: str
+    is_verified: bool
+    """Whether it was compared with a checksum of the source file."""
+
+
+class DownloadReport(Config):
+    """What `download.json` says. Nothing in it differs between two runs with the same result."""
+
+    dataset: str
+    licence: Licence
+    origin: str
+    """`files`, `folder` or `generator`."""
+    files: tuple[RawFile, ...]
+    """Empty for a folder or the generator: DVC hashes what was packed."""
+
+
+def download(
+    source: Source, out: Path, *, root: Path, downloads: Path, patience: Patience
+) -> DownloadReport:
+    """Fetch, pack or draw the dataset into `out` and write `download.json` beside the archives.
+
+    Args:
+        source: what to get.
+        out: an empty folder.
+        root: what a relative folder of the source is relative to.
+        downloads: where unfinished and finished downloads lie. They stay, so that the stage can run
+            again without the network; a finished one shares its space on the disk with `out`.
+        patience: how hard to try.
+    """
+    fetched: tuple[FetchedFile, ...] = ()
+    match source.get:
+        case Files(files=files):
+            fetched = fetch_files(files, downloads, patience)
+            for file in fetched:
+                _link(file.path, out / file.name)
+        case Folder(path=path):
+            pack_folder(source, root / path, out)
+        case Generator(config=config):
+            draw_dataset(source, config, out)
+    report = DownloadReport(
+        dataset=source.dataset,
+        licence=source.licence,
+        origin=source.get.kind,
+        files=tuple(
+            RawFile(
+                name=file.name,
+                bytes=file.bytes,
+                sha256=file.sha256,
+                is_verified=file.is_verified,
+            )
+            for file in fetched
+        ),
+    )
+    (out / "download.json").write_text(report.model_dump_json(indent=2) + "\n")
+    return report
+
+
+def _link(path: Path, target: Path) -> None:
+    """The same file under another name, without a second copy where the disk allows it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:  # another disk, or a file system without links
+        shutil.copyfile(path, target)
+
+
+def main() -> None:
+    """Command line; `dvc.yaml` is its caller."""
+    with stage_run("download") as run:
+        dataset = run.params.data.dataset
+        source = load_source(run.paths.source(dataset))
+        downloads = run.paths.runs / "downloads" / dataset
+        with run.publish(run.paths.raw(dataset)) as out:
+            download(
+                source, out, root=run.paths.state_root, downloads=downloads, patience=Patience()
+            )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,308 @@
+"""DVC stage `train`: converted stores -> weights, model card, curves and a picture of a batch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+import typer
+
+from pipelines.dvc_graph import data_digest
+from pipelines.lineage import lineage
+from pipelines.stage_run import StageRun, stage_run
+from pipelines.tracking import open_tracking
+from rtmo.data.dataset import TrainingSet
+from rtmo.data.loader import training_batches
+from rtmo.deployment.runners import TorchPredictor
+from rtmo.drawing import draw_people, mosaic_grid
+from rtmo.evaluation.config import EvaluateConfig
+from rtmo.evaluation.keypoint_ap import evaluate_keypoints
+from rtmo.evaluation.predict import predict_store
+from rtmo.model import build_rtmo, load_weights
+from rtmo.model.initialisation import calm_classifier
+from rtmo.model.weights import save_weights
+from rtmo.store import Store
+from rtmo.training.checkpoint import CheckpointFolder, open_checkpoints
+from rtmo.training.loop import Callbacks, FitResult, TrainingInterrupted, fit
+from rtmo.training.phases import phase_at
+from rtmo.training.reporting import ConsoleReporter, Reporter
+
+if TYPE_CHECKING:
+    from rtmo.data.config import AugmentConfig
+    from rtmo.data.loader import Batch
+    from rtmo.model.config import ModelConfig
+    from rtmo.model.rtmo import RTMO
+    from rtmo.skeleton import Skeleton
+    from rtmo.training.config import TrainConfig
+
+EXIT_INTERRUPTED = 85
+"""Exit status after SIGTERM: the state is saved, running the stage again continues. HTCondor's
+customary code for it; distinct from errors and from a death by signal (143)."""
+
+SAMPLE_IMAGES = 8
+"""Training pictures in `sample_batch.png`."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What determines the weights, beside the data."""
+
+    model: ModelConfig
+    augment: AugmentConfig
+    train: TrainConfig
+    stage_hash: str
+    """Written into the weights; the key of everything this training leaves behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a training keeps its state and tells of itself."""
+
+    checkpoints: CheckpointFolder
+    reporters: tuple[Reporter, ...]
+    should_stop: Callable[[], bool]
+
+
+def train(processed: Path, out: Path, recipe: Recipe, surroundings: Surroundings) -> FitResult:
+    """Train on `processed/train`, validate on `processed/val`, write the best weights to `out`.
+
+    Nothing in `out` depends on the machine's speed or on paths: on a CPU the same recipe and data
+    give the same bytes.
+
+    Raises:
+        ValueError: see `rtmo.training.loop.fit`.
+        TrainingInterrupted: asked to stop; the state is in the checkpoint folder.
+    """
+    training_store, validation_store = (
+        Store.open(processed / "train"),
+        Store.open(processed / "val"),
+    )
+    dataset = TrainingSet(
+        training_store, recipe.model.input_size, recipe.augment, recipe.train.seed
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    # Kept with the checkpoints while training, so that reporters find it when they write.
+    picture = surroundings.checkpoints.path / "sample_batch.png"
+    save_sample_batch(dataset, recipe.train, training_store.skeleton, picture)
+    for reporter in surroundings.reporters:
+        reporter.log_image("sample_batch", picture)
+
+    total_steps = recipe.train.epochs * (len(dataset) // recipe.train.global_batch)
+    with ConsoleReporter(total_steps) as console:
+        result = fit(
+            initial_model(recipe, training_store.skeleton),
+            dataset,
+            recipe.train,
+            Callbacks(
+                validate=validator(validation_store, recipe),
+                reporters=(console, *surroundings.reporters),
+                show_step=console.show_step,
+                should_stop=surroundings.should_stop,
+            ),
+            surroundings.checkpoints,
+            recipe.augment.multiscale,
+        )
+    shutil.copy(picture, out)
+    write_outputs(out, recipe, training_store, result)
+    return result
+
+
+def initial_model(recipe: Recipe, skeleton: Skeleton) -> RTMO:
+    """The model at step 0: drawn from the seed, then `init_weights` where given."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)
+        model = build_rtmo(recipe.model.size, skeleton)
+    if recipe.train.classifier_init == "calm":
+        calm_classifier(model)
+    if recipe.train.init_weights is not None:
+        log.info("%s", load_weights(model, Path(recipe.train.init_weights)))
+    return model
+
+
+def validator(store: Store, recipe: Recipe) -> Callable[[RTMO], Mapping[str, float]]:
+    """A function that scores a model on `store` as the `evaluate` stage will (SPEC section 6)."""
+    settings = EvaluateConfig()
+    annotations = store.to_coco()
+
+    def validate(model: RTMO) -> Mapping[str, float]:
+        predict = TorchPredictor(
+            model,
+            recipe.train.device,
+            input_size=recipe.model.input_size,
+            score_threshold=settings.score_threshold,
+            nms_iou=settings.nms_iou,
+        )
+        found = predict_store(predict, store, settings.batch, lambda _done, _all: None)
+        report = evaluate_keypoints(
+            annotations, found, skeleton=store.skeleton, protocol=store.meta.protocol
+        )
+        return report.metrics
+
+    return validate
+
+
+def save_sample_batch(
+    dataset: TrainingSet, config: TrainConfig, skeleton: Skeleton, path: Path
+) -> None:
+    """Draw the first pictures of the first epoch with their targets, as the network sees them."""
+    batch = next(
+        training_batches(
+            dataset,
+            epoch=0,
+            micro_batch=min(SAMPLE_IMAGES, len(dataset)),
+            pipeline=phase_at(config.phases, 0).pipeline,
+            workers=0,
+        )
+    )
+    pictures = [_draw(batch, row, skeleton) for row in range(len(batch.images))]
+    if not cv2.imwrite(str(path), mosaic_grid(pictures)):
+        raise OSError(f"cannot write {path}")
+
+
+def _draw(batch: Batch, row: int, skeleton: Skeleton) -> np.ndarray:
+    targets = batch.targets
+    people = targets.is_person[row]
+    labelled = targets.is_labelled[row][people].numpy()
+    keypoints = np.dstack([targets.keypoints_xy[row][people].numpy(), 2 * labelled])
+    image = np.ascontiguousarray(batch.images[row].permute(1, 2, 0).numpy())
+    boxes_xyxy = targets.boxes_xyxy[row][people].numpy()
+    drawn: np.ndarray = draw_people(image, keypoints, boxes_xyxy, skeleton)
+    return drawn
+
+
+def write_outputs(out: Path, recipe: Recipe, store: Store, result: FitResult) -> None:
+    """Weights, model card, curves and metrics."""
+    skeleton = store.skeleton
+    save_weights(
+        result.best_weights,
+        out / "weights.safetensors",
+        {
+            "format": "rtmo",
+            "size": recipe.model.size,
+            "input_size": str(recipe.model.input_size),
+            "skeleton": skeleton.model_dump_json(),
+            "stage_hash": recipe.stage_hash,
+            "dataset": store.meta.dataset,
+            "licence": store.meta.licence.model_dump_json(),
+        },
+    )
+    write_curves(out / "curves.csv", result.history)
+    metrics = {
+        "best_AP": result.best_ap,
+        "best_epoch": result.best_epoch,
+        "last_AP": result.history[-1]["AP"],
+        "untrained_AP": result.history[0]["AP"],
+        "steps": result.steps,
+        "images_seen": result.images_seen,
+        "skipped_steps": result.skipped_steps,
+    }
+    write_json(out / "metrics.json", metrics)
+    card = {
+        "model": f"rtmo-{recipe.model.size}",
+        "input_size": recipe.model.input_size,
+        "skeleton": skeleton.name,
+        "dataset": store.meta.dataset,
+        "licence": store.meta.licence.model_dump(),
+        "training_images": len(store),
+        "stage_hash": recipe.stage_hash,
+        "seed": recipe.train.seed,
+        "weights": f"moving average after epoch {result.best_epoch}, the best on validation",
+        "validation": metrics,
+        "train": recipe.train.model_dump(mode="json"),
+        "augment": recipe.augment.model_dump(mode="json"),
+    }
+    write_json(out / "model_card.json", card)
+
+
+def write_curves(path: Path, history: tuple[Mapping[str, float], ...]) -> None:
+    """One row per epoch; a column is empty where an epoch has no such figure."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Readable JSON with a newline at its end."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def timing(result: FitResult) -> dict[str, float]:
+    """Where the time went; differs from run to run, so it is kept apart from the outputs."""
+    seconds = result.clock.seconds()
+    total = sum(seconds.values())
+    training = total - seconds["validation"]
+    return {
+        "total_s": total,
+        **{f"{name}_s": value for name, value in seconds.items()},
+        "images_per_s": result.images_seen / training,
+        "share_outside_forward_backward": 1 - seconds["forward_backward"] / total,
+    }
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """While the block lasts SIGTERM only sets the flag that the yielded function reads."""
+    asked = False
+
+    def ask(_signal: int, _frame: object) -> None:
+        nonlocal asked
+        asked = True
+
+    former = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def run_stage(run: StageRun, should_stop: Callable[[], bool]) -> None:
+    """Train as `params.yaml` says, tracked in MLflow, and publish the outputs."""
+    params, paths = run.params, run.paths
+    recipe = Recipe(params.model, params.augment, params.train, run.hash)
+    settings = params.model_dump(mode="json", include={"data", "model", "augment", "train"})
+    tags = lineage(paths.root) | {
+        "dataset": params.data.dataset,
+        "data_digest": data_digest(paths.root) or "unknown",
+    }
+    states = paths.runs / "checkpoints"
+    former = None if params.train.resume_from is None else states / params.train.resume_from
+    with open_checkpoints(states / run.hash, former) as checkpoints:
+        with (
+            open_tracking(paths).training_run(run.hash, settings, tags) as reporter,
+            run.publish(paths.trained) as out,
+        ):
+            surroundings = Surroundings(checkpoints, (reporter,), should_stop)
+            result = train(paths.processed(params.data.dataset), out, recipe, surroundings)
+        with run.publish(paths.report("train")) as reports:
+            write_json(reports / "timing.json", timing(result))
+        checkpoints.clear()
+
+
+def main() -> None:
+    """Command line; `dvc.yaml` is its caller."""
+    try:
+        with stage_run("train") as run, stop_on_sigterm() as should_stop:
+            run_stage(run, should_stop)
+    except TrainingInterrupted as reason:
+        log.warning("%s: run the stage again", reason)
+        raise SystemExit(EXIT_INTERRUPTED) from reason
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    typer.run(main)

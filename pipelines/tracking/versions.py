@@ -1,0 +1,247 @@
+"""Versions of the registered model: one per content, complete as soon as it can be seen."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.artifacts
+from mlflow.entities import LoggedModelOutput
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pipelines.tracking.address import SERVER_SCHEMES
+from pipelines.tracking.liveness import PROCESS_TAG, is_gone, this_process
+from pipelines.tracking.store import Tracking
+
+CONTENT_HASH_TAG = "content_hash"
+MODEL_ID_TAG = "model_id"
+MAX_TAG_LENGTH = 5000  # MLflow's own limit for tags of a version
+
+
+class UnknownVersionError(LookupError):
+    """A version that the registry does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of the registered model."""
+
+    name: str
+    """Of the registered model."""
+    number: int
+    run_id: str
+    """Training run that made it."""
+    tags: Mapping[str, str]
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 over its model files."""
+        return self.tags[CONTENT_HASH_TAG]
+
+    @property
+    def model_id(self) -> str:
+        """MLflow's logged model that holds the files."""
+        return self.tags[MODEL_ID_TAG]
+
+
+def find_version(tracking: Tracking, name: str, content_hash: str) -> Version | None:
+    """The first version with this content; None if there is none."""
+    found = tracking.client.search_model_versions(
+        f"name = '{name}' and tag.`{CONTENT_HASH_TAG}` = '{content_hash}'"
+    )
+    return min(map(_version, found), key=lambda version: version.number, default=None)
+
+
+def find_complete_version(tracking: Tracking, name: str, content_hash: str) -> Version | None:
+    """As `find_version`, but None also if the store lost the files (a removed artifact folder)."""
+    found = find_version(tracking, name, content_hash)
+    return found if found is not None and _has_files(tracking, found) else None
+
+
+def get_version(tracking: Tracking, name: str, number: int) -> Version:
+    """The version with this number.
+
+    Raises:
+        UnknownVersionError: if there is none, naming those there are; or if it was not made here.
+    """
+    try:
+        found = tracking.client.get_model_version(name, str(number))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        numbers = [version.number for version in all_versions(tracking, name)]
+        raise UnknownVersionError(
+            f"there is no version {number} of model {name!r} in {tracking.address.shown}; "
+            f"it has {', '.join(map(str, numbers)) or 'none'}"
+        ) from None
+    if not {CONTENT_HASH_TAG, MODEL_ID_TAG} <= set(found.tags):
+        raise UnknownVersionError(
+            f"version {number} of model {name!r} was not made by `register` (it lacks the tags "
+            f"{CONTENT_HASH_TAG} and {MODEL_ID_TAG}), so it can be neither compared nor restored; "
+            "give the alias to one that was"
+        )
+    return _version(found)
+
+
+def all_versions(tracking: Tracking, name: str) -> tuple[Version, ...]:
+    """Every version of ours, oldest first."""
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = tracking.client.search_model_versions(f"name = '{name}'", page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            ours = [_version(item) for item in found if CONTENT_HASH_TAG in item.tags]
+            return tuple(sorted(ours, key=lambda version: version.number))
+
+
+def ensure_registered_model(tracking: Tracking, name: str) -> None:
+    """Make the registered model if it is new."""
+    try:
+        tracking.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def create_version(
+    tracking: Tracking,
+    name: str,
+    package: Path,
+    *,
+    content_hash: str,
+    run_id: str,
+    tags: Mapping[str, str],
+) -> Version:
+    """The version with this content: the one there is, or a new one.
+
+    Files are uploaded first; the version appears afterwards with all its tags in one step, so
+    nobody ever sees half of one. Two makers at once agree on the lower number without a lock, which
+    would not reach other hosts: each looks again after creating, and the later one withdraws.
+
+    Args:
+        tracking: the store.
+        name: of the registered model.
+        package: folder in MLflow's model format.
+        content_hash: sha256 over the model files.
+        run_id: training run that made them.
+        tags: what is known of the version.
+    """
+    ensure_registered_model(tracking, name)
+    found = find_version(tracking, name, content_hash)
+    if found is not None:
+        if not _has_files(tracking, found):
+            tracking.client.log_model_artifacts(found.model_id, str(package))
+        return found
+    _remove_unfinished_uploads(tracking)
+    model_id = _upload(tracking, name, package, content_hash, run_id)
+    keys = {CONTENT_HASH_TAG: content_hash, MODEL_ID_TAG: model_id}
+    made = tracking.client.create_model_version(
+        name,
+        source=_source(tracking, model_id),
+        run_id=run_id,
+        model_id=model_id,
+        tags={key: value[:MAX_TAG_LENGTH] for key, value in {**tags, **keys}.items()},
+    )
+    winner = find_version(tracking, name, content_hash)
+    if winner is None or winner.number == int(made.version):
+        return _version(made)
+    tracking.client.delete_model_version(name, made.version)
+    tracking.client.delete_logged_model(model_id)
+    return winner
+
+
+def describe_version(tracking: Tracking, version: Version, tags: Mapping[str, str]) -> None:
+    """Write tags on a version; a tag there already is replaced."""
+    for key, value in tags.items():
+        tracking.client.set_model_version_tag(
+            version.name, str(version.number), key, value[:MAX_TAG_LENGTH]
+        )
+
+
+def attach_json(
+    tracking: Tracking, version: Version, path: str, content: Sequence[Any] | Mapping[str, Any]
+) -> None:
+    """Store `content` beside the version's model files as `<path>`, gzipped JSON."""
+    folder, _, file_name = path.rpartition("/")
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / file_name
+        file.write_bytes(gzip.compress(json.dumps(content).encode(), mtime=0))
+        tracking.client.log_model_artifact(version.model_id, str(file), folder)
+
+
+def attached_json(tracking: Tracking, version: Version, path: str) -> Any | None:  # noqa: ANN401
+    """What `attach_json` stored; None if there is nothing at that path."""
+    folder = path.rpartition("/")[0]
+    client = tracking.client
+    if path not in [
+        item.path for item in client.list_logged_model_artifacts(version.model_id, folder)
+    ]:
+        return None
+    with tempfile.TemporaryDirectory() as temporary:
+        return json.loads(
+            gzip.decompress(download(tracking, version, path, temporary).read_bytes())
+        )
+
+
+def download(tracking: Tracking, version: Version, path: str, folder: str | Path) -> Path:
+    """Copy one file or folder of the version's model into `folder`; where it then is.
+
+    Addresses `models:/…` are resolved by MLflow in the process-wide store, so the files are taken
+    from where the logged model says they are.
+    """
+    location = tracking.client.get_logged_model(version.model_id).artifact_location
+    return Path(
+        mlflow.artifacts.download_artifacts(
+            artifact_uri=f"{location.rstrip('/')}/{path}",
+            dst_path=str(folder),
+            tracking_uri=tracking.address.uri,
+        )
+    )
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(found.name, int(found.version), found.run_id or "", dict(found.tags))
+
+
+def _upload(tracking: Tracking, name: str, package: Path, content_hash: str, run_id: str) -> str:
+    """Store the package as a logged model of the run; its id."""
+    client = tracking.client
+    tags = {CONTENT_HASH_TAG: content_hash, PROCESS_TAG: this_process()}
+    model = client.create_logged_model(
+        tracking.experiment_id, name=name, source_run_id=run_id, tags=tags
+    )
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    client.log_model_artifacts(model.model_id, str(package))
+    client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
+
+
+def _has_files(tracking: Tracking, version: Version) -> bool:
+    files = tracking.client.list_logged_model_artifacts(version.model_id)
+    return "MLmodel" in [item.path for item in files]
+
+
+def _remove_unfinished_uploads(tracking: Tracking) -> None:
+    """Delete logged models whose uploading process died; no version points to them."""
+    for model in tracking.client.search_logged_models([tracking.experiment_id]):
+        if str(model.status) != "READY" and is_gone(model.tags.get(PROCESS_TAG)):
+            tracking.client.delete_logged_model(model.model_id)
+
+
+def _source(tracking: Tracking, model_id: str) -> str:
+    """Where a new version's files are, as the store wants to be told.
+
+    A server resolves `models:/<id>` itself and refuses local folders. Without a server MLflow
+    resolves `models:/<id>` in the process-wide store, which is not ours to set; it gets the folder.
+    """
+    if tracking.address.scheme in SERVER_SCHEMES:
+        return f"models:/{model_id}"
+    return str(tracking.client.get_logged_model(model_id).artifact_location)

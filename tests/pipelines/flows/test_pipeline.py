@@ -1,0 +1,134 @@
+"""The flows against a real Prefect server and a real DVC repository."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+from prefect.artifacts import Artifact
+from prefect.settings import PREFECT_API_URL
+
+from pipelines import dvc_graph
+from pipelines.dvc_graph import StageFailedError, UnknownStageError
+from pipelines.flows.pipeline import pipeline, run_stage
+from pipelines.flows.retrain import retrain
+
+
+@pytest.fixture
+def at_work(tiny_repository: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None) -> Path:
+    monkeypatch.chdir(tiny_repository)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tiny_repository
+
+
+def states(outcomes: Any) -> dict[str, str]:
+    return {outcome.stage: outcome.state for outcome in outcomes.stages}
+
+
+def table(key: str) -> str:
+    artifact = Artifact.get(key)
+    assert artifact is not None
+    return str(artifact.data)
+
+
+def test_stages_run_in_the_order_of_the_graph_and_are_fresh_the_next_time(at_work: Path) -> None:
+    assert states(pipeline(target="sum")) == {"draw": "ran", "sum": "ran"}
+    assert states(pipeline(target="sum")) == {"draw": "fresh", "sum": "fresh"}
+    assert dvc_graph.stale(at_work, "sum") == {}
+
+
+def test_stages_and_metrics_are_shown_as_tables(at_work: Path) -> None:
+    pipeline(target="sum")
+    assert '"stage": "sum", "state": "ran"' in table("stages")
+    assert '"metric": "sum", "value": 3' in table("metrics")
+
+
+def test_a_failed_stage_ends_the_flow_is_named_and_is_not_tried_again(at_work: Path) -> None:
+    (at_work / "draw.py").write_text("open('tries', 'a').write('x'); raise SystemExit('no ink')")
+    with pytest.raises(StageFailedError, match="no ink"):
+        pipeline(target="sum")
+    assert '"stage": "draw", "state": "failed"' in table("stages")
+    assert (at_work / "tries").read_text() == "x"
+    assert not (at_work / "sum.json").exists()
+
+
+def test_a_temporary_fault_is_tried_again(at_work: Path) -> None:
+    code = (at_work / "draw.py").read_text()
+    (at_work / "draw.py").write_text(
+        f"""
+import pathlib
+if not pathlib.Path("tried").exists():
+    pathlib.Path("tried").touch()
+    raise SystemExit({os.EX_TEMPFAIL})
+{code}"""
+    )
+    patient = run_stage.with_options(retry_delay_seconds=0)
+    assert patient(at_work, "draw").state == "ran"
+
+
+def test_an_unknown_target_is_refused(at_work: Path) -> None:
+    with pytest.raises(UnknownStageError, match="no stage 'trian'"):
+        pipeline(target="trian")
+
+
+def test_retraining_runs_what_is_stale_and_then_has_nothing_to_do(at_work: Path) -> None:
+    assert retrain(target="sum").ran == ("draw", "sum")
+    assert retrain(target="sum").stages == ()
+    (at_work / "seed.txt").write_text("2")
+    assert retrain(target="sum").ran[0] == "draw"
+
+
+def test_retraining_leaves_a_busy_checkout_alone(at_work: Path) -> None:
+    with Repo(str(at_work)) as repo, repo.lock:
+        assert retrain(target="sum").stages == ()
+    assert not (at_work / "dvc.lock").exists()
+
+
+LONG = """
+import os, pathlib, subprocess, sys, time
+helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path("pids.unfinished").write_text(f"{os.getpid()} {helper.pid}")
+pathlib.Path("pids.unfinished").rename("pids")
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_a_flow_that_is_cancelled_or_killed(
+    number: signal.Signals, at_work: Path
+) -> None:
+    (at_work / "draw.py").write_text(LONG)
+    supervised = f"exec {sys.executable} -m pipelines.process python draw.py"
+    text = (at_work / "dvc.yaml").read_text()
+    (at_work / "dvc.yaml").write_text(text.replace("exec python draw.py", supervised))
+    command = "from pipelines.flows.pipeline import pipeline; pipeline(target='draw')"
+    environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    flow = subprocess.Popen(
+        [sys.executable, "-c", command], cwd=at_work, env=environment, start_new_session=True
+    )
+    wait_until((at_work / "pids").exists, 60)
+    pids = [int(pid) for pid in (at_work / "pids").read_text().split()]
+    flow.send_signal(number)
+    flow.wait(60)
+    wait_until(lambda: not any(is_running(pid) for pid in pids), 30)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,138 @@
+"""The FiftyOne dataset: what is in it, and that nothing is lost or doubled. Real database."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.inspection import InspectedSplit, update_fiftyone
+from rtmo.evaluation.inputs import read_detections, read_ground_truth
+from rtmo.evaluation.taxonomy import classify
+from rtmo.skeleton import COCO17
+from rtmo.store import Store
+
+pytestmark = pytest.mark.usefixtures("fiftyone_database")
+
+
+def split(processed: Path, detections: Path, name: str) -> InspectedSplit:
+    store = Store.open(processed / "val")
+    truth = read_ground_truth(store.to_coco(), COCO17, "coco")
+    truth.keypoints[0, 0] = (0.0, 0.0, 0.0)  # one keypoint without label
+    found = read_detections(json.loads(detections.read_text()), truth, COCO17)
+    return InspectedSplit(name, store, truth, found, classify(truth, found, COCO17))
+
+
+@pytest.fixture(scope="module")
+def written(processed: Path, detections: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A dataset, the split it was made from, and the folder of its export."""
+    folder = tmp_path_factory.mktemp("fiftyone")
+    inspected = split(processed, detections, "written")
+    status = update_fiftyone(inspected, 100, folder / "images", folder / "export")
+    assert status.status == "available", status.reason
+    import fiftyone
+
+    return fiftyone.load_dataset("written"), inspected, folder / "export"
+
+
+def test_skeleton_names_and_limbs_are_the_datasets(written):
+    dataset, _, _ = written
+    assert tuple(dataset.default_skeleton.labels) == COCO17.keypoints
+    assert tuple(map(tuple, dataset.default_skeleton.edges)) == COCO17.limbs
+
+
+def test_an_unlabelled_keypoint_is_nan_and_visibility_is_kept(written):
+    dataset, inspected, _ = written
+    first, *rest = dataset.match({"image_id": 100}).first().ground_truth_keypoints.keypoints
+    assert all(math.isnan(value) for value in first.points[0])
+    assert first.visibility == [0, *[2] * 16]
+    height, width = inspected.store.sizes_hw[0]
+    points = np.array(rest[0].points) * (width, height)
+    np.testing.assert_allclose(points, inspected.truth.keypoints[1, :, :2])
+
+
+def test_oks_and_errors_are_those_of_the_evaluation(written):
+    dataset, inspected, _ = written
+    sample = dataset.match({"image_id": 100}).first()
+    (found,) = sample.predictions_keypoints.keypoints
+    assert found.oks == inspected.errors.oks[0]
+    assert found.errors[9] == "swap"
+    assert found.errors[0] == "unlabelled"
+    assert found.outcome == "found"
+    outcomes = [person.outcome for person in sample.ground_truth.detections]
+    assert outcomes == ["found", "missed"]
+
+
+def test_saved_views_hold_what_they_say(written):
+    dataset, _, _ = written
+    ids = {
+        name: dataset.load_saved_view(name).values("image_id")
+        for name in dataset.list_saved_views()
+    }
+    assert set(ids) == {"worst people", "swaps", "confident background", "missed large people"}
+    assert ids["worst people"] == [100, 101, 102, 103]  # by score, as all are equally wrong
+    assert sorted(ids["swaps"]) == [100, 101, 102, 103]
+    assert ids["confident background"] == [104]
+    assert ids["missed large people"] == []  # theirs are of medium size
+
+
+def test_running_again_changes_nothing_and_keeps_what_a_person_added(
+    processed: Path, detections: Path, tmp_path: Path
+):
+    inspected = split(processed, detections, "again")
+    update_fiftyone(inspected, 100, tmp_path / "images", tmp_path / "export")
+    import fiftyone
+
+    dataset = fiftyone.load_dataset("again")
+    sample = dataset.match({"image_id": 102}).first()
+    sample.tags.append("look again")
+    sample.save()
+    before = dataset.values(["image_id", "filepath", "predictions_keypoints.keypoints.points"])
+    update_fiftyone(inspected, 100, tmp_path / "images", tmp_path / "export")
+    dataset.reload()
+    after = dataset.values(["image_id", "filepath", "predictions_keypoints.keypoints.points"])
+    assert after == before
+    assert len(dataset.list_saved_views()) == 4
+    assert dataset.match_tags("look again").values("image_id") == [102]
+
+
+def test_an_export_read_back_holds_the_same(written):
+    dataset, _, export = written
+    import fiftyone
+
+    fields = [
+        "image_id",
+        "ground_truth.detections.bounding_box",
+        "ground_truth.detections.outcome",
+        "ground_truth_keypoints.keypoints.points",
+        "ground_truth_keypoints.keypoints.visibility",
+        "predictions_keypoints.keypoints.points",
+        "predictions_keypoints.keypoints.confidence",
+        "predictions_keypoints.keypoints.errors",
+        "predictions_keypoints.keypoints.oks",
+        "worst_cost",
+    ]
+    read = fiftyone.Dataset.from_dir(
+        dataset_dir=str(export), dataset_type=fiftyone.types.FiftyOneDataset, name="read back"
+    )
+    # As text: a NaN does not equal itself.
+    assert str(read.values(fields)) == str(dataset.values(fields))
+    assert read.default_skeleton == dataset.default_skeleton
+    assert set(read.list_saved_views()) == set(dataset.list_saved_views())
+
+
+def test_no_more_images_than_asked_for(processed: Path, detections: Path, tmp_path: Path):
+    status = update_fiftyone(
+        split(processed, detections, "few"), 2, tmp_path / "images", tmp_path / "export"
+    )
+    assert status.images == 2
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"100.jpg", "101.jpg"}
+
+
+def test_the_export_names_no_folder_of_this_machine(written):
+    _, _, export = written
+    paths = {
+        row["filepath"] for row in json.loads((export / "samples.json").read_text())["samples"]
+    }
+    assert paths == {f"{number}.jpg" for number in range(100, 105)}

@@ -1,0 +1,135 @@
+import csv
+import json
+import os
+import signal
+
+import cv2
+import numpy as np
+import pytest
+
+from pipelines.stages.train import Recipe, Surroundings, stop_on_sigterm, timing, train
+from rtmo.data.config import AugmentConfig
+from rtmo.formats.records import ImageRecord, PersonRecord
+from rtmo.model.config import ModelConfig
+from rtmo.model.weights import load_model, read_metadata
+from rtmo.skeleton import CROWDPOSE14
+from rtmo.store import Licence, StoreMeta, write_store
+from rtmo.training.checkpoint import open_checkpoints
+from rtmo.training.config import OptimizerConfig, TrainConfig
+
+RECIPE = Recipe(
+    model=ModelConfig(size="t", input_size=64),
+    augment=AugmentConfig(),
+    train=TrainConfig(
+        epochs=2,
+        micro_batch=2,
+        global_batch=4,
+        cpu_threads=1,
+        device="cpu",
+        optimizer=OptimizerConfig(lr=1e-3, warmup_epochs=1, clip_norm=1.0),
+        validate_every_epochs=2,
+        checkpoint_every_steps=100,
+    ),
+    stage_hash="0123abcd",
+)
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory):
+    """Stores `train` and `val` with 14 keypoints: the stage is not written for one skeleton."""
+    folder = tmp_path_factory.mktemp("processed")
+    for split, count in (("train", 6), ("val", 2)):
+        meta = StoreMeta(
+            dataset="tiny",
+            split=split,
+            protocol="coco",
+            skeleton=CROWDPOSE14,
+            licence=Licence(name="CC0", url="https://example.org", commercial_use="yes"),
+        )
+        write_store(folder / split, meta, (record(index) for index in range(count)))
+    return folder
+
+
+def record(index):
+    image = np.random.default_rng(index).integers(0, 255, (80, 60, 3), dtype=np.uint8)
+    keypoints = tuple(float(n) for k in range(14) for n in (10 + 2 * k, 12 + 4 * k, 2))
+    person = PersonRecord(
+        id=index + 1,
+        box_xywh=(8.0, 10.0, 34.0, 60.0),
+        keypoints=keypoints,
+        num_keypoints=14,
+        is_crowd=False,
+        area=1500.0,
+        segmentation=None,
+    )
+    picture = ImageRecord(
+        id=index + 1,
+        file_name=f"{index}.jpg",
+        height=80,
+        width=60,
+        crowd_index=None,
+        is_turned=False,
+        people=(person,),
+    )
+    return picture, cv2.imencode(".jpg", image)[1].tobytes()
+
+
+class Pictures:
+    def __init__(self):
+        self.seen = {}
+
+    def log_metrics(self, _step, _metrics):
+        pass
+
+    def log_image(self, name, path):
+        self.seen[name] = path.read_bytes()
+
+
+def run(processed, folder):
+    reporter = Pictures()
+    with open_checkpoints(folder / "checkpoints") as checkpoints:
+        surroundings = Surroundings(checkpoints, (reporter,), lambda: False)
+        result = train(processed, folder / "out", RECIPE, surroundings)
+    return result, reporter
+
+
+def test_two_runs_write_the_same_bytes_and_everything_the_pipeline_reads(processed, tmp_path):
+    result, reporter = run(processed, tmp_path / "1")
+    run(processed, tmp_path / "2")
+    first, second = tmp_path / "1" / "out", tmp_path / "2" / "out"
+    names = sorted(file.name for file in first.iterdir())
+    assert names == [
+        "curves.csv",
+        "metrics.json",
+        "model_card.json",
+        "sample_batch.png",
+        "weights.safetensors",
+    ]
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+    metadata = read_metadata(first / "weights.safetensors")
+    assert metadata["stage_hash"] == "0123abcd"
+    assert metadata["dataset"] == "tiny"
+    assert json.loads(metadata["licence"])["name"] == "CC0"
+    assert load_model(first / "weights.safetensors").skeleton == CROWDPOSE14
+
+    rows = list(csv.DictReader((first / "curves.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0.0", "1.0", "2.0"]
+    assert rows[0]["AP"] == "0.0"
+    assert rows[1]["AP"] == ""
+    metrics = json.loads((first / "metrics.json").read_text())
+    assert (metrics["steps"], metrics["images_seen"], metrics["untrained_AP"]) == (2, 8, 0.0)
+    assert reporter.seen["sample_batch"] == (first / "sample_batch.png").read_bytes()
+
+    seconds = timing(result)
+    assert seconds["images_per_s"] > 0
+    assert 0 < seconds["share_outside_forward_backward"] < 1
+
+
+def test_sigterm_only_asks_the_training_to_stop():
+    with stop_on_sigterm() as should_stop:
+        assert not should_stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert should_stop()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -1,0 +1,102 @@
+"""The command line of the pipeline."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+HEAVY = {"torch", "mlflow", "fiftyone", "prefect", "lightning", "onnxruntime", "openvino"}
+
+
+def pipeline_command(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pipelines.cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """Top-level packages that Python reports to have imported."""
+    lines = (line for line in done.stderr.splitlines() if line.startswith("import time:"))
+    return {line.rsplit("|", 1)[1].strip().partition(".")[0] for line in lines}
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.splitlines()
+    return "\n".join(line for line in lines if not line.startswith("import time:"))
+
+
+def test_the_commands_are_those_of_the_design() -> None:
+    expected = "run stage preset status sync doctor promote rollback history predict serve"
+    assert sorted(expected.split()) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+@pytest.mark.parametrize("command", ["status", "sync", "doctor"])
+def test_a_look_around_imports_nothing_heavy(command: str, repository: Path) -> None:
+    done = pipeline_command([command], repository)
+    assert "Traceback" not in done.stderr
+    assert imported(done) & HEAVY == set()
+
+
+def test_status_names_stale_stages_with_their_reason(tiny_repository: Path) -> None:
+    pipeline_command(["stage", "draw"], tiny_repository)
+    said = pipeline_command(["status"], tiny_repository).stdout
+    assert "draw" in said
+    assert "never ran" in said
+
+
+def test_one_stage_runs_with_its_own_words(tiny_repository: Path) -> None:
+    assert "draw: ran" in pipeline_command(["stage", "draw"], tiny_repository).stdout
+    assert "draw: fresh" in pipeline_command(["stage", "draw"], tiny_repository).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stage", "trian"], "error: no stage 'trian' in dvc.yaml; it has draw, sum, other"),
+        (["preset", "rtmo-x"], "error: no preset 'rtmo-x'; there are "),
+    ],
+)
+def test_a_mistake_is_answered_without_a_traceback(
+    arguments: list[str], message: str, tiny_repository: Path
+) -> None:
+    done = pipeline_command(arguments, tiny_repository)
+    assert done.returncode == 1
+    assert error_of(done).startswith(message)
+
+
+def test_outside_a_checkout_the_way_there_is_told(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    done = pipeline_command(["status"], tmp_path)
+    assert done.returncode == 1
+    assert "go to the repository root" in error_of(done)
+
+
+@pytest.mark.slow
+def test_run_walks_the_graph_with_a_temporary_server(
+    tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tiny_repository.parent / "prefect"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    done = pipeline_command(["run", "sum"], tiny_repository)
+    assert "ran: draw, sum" in done.stdout, done.stderr
+    assert "Error flushing" not in done.stderr
+    assert (tiny_repository.parent / "prefect").is_dir()

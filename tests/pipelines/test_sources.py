@@ -1,0 +1,94 @@
+"""Source files: those we ship are sound, broken ones are explained."""
+
+import json
+
+import pytest
+
+from pipelines.sources.schema import Generator, SourceError, load_source
+from rtmo.skeleton import COCO17, CROWDPOSE14
+
+
+def test_every_shipped_source_is_sound(repository):
+    paths = sorted((repository / "sources").glob("*.json"))
+    assert {path.stem for path in paths} >= {
+        "coco",
+        "coco-sample",
+        "crowdpose",
+        "crowdpose-val",
+        "embedded",
+        "embedded-crowdpose",
+    }
+    for path in paths:
+        source = load_source(path)
+        assert source.keypoints in (COCO17, CROWDPOSE14)
+        assert (source.format == "crowdpose") == (source.keypoints == CROWDPOSE14)
+
+
+def test_the_crowdpose_variant_of_the_embedded_dataset_is_more_crowded(repository):
+    first, second = (
+        load_source(repository / "sources" / f"{name}.json").get
+        for name in ("embedded", "embedded-crowdpose")
+    )
+    assert isinstance(first, Generator)
+    assert isinstance(second, Generator)
+    assert first.config.num_images == second.config.num_images
+    assert first.config.group_prob < second.config.group_prob
+
+
+def test_official_coco_files_have_their_published_sizes_and_checksums(repository, shared):
+    stated = (shared / "real/OFFICIAL_FILES.md").read_text()
+    source = load_source(repository / "sources/coco.json")
+    for file in source.get.files:
+        for fact in (str(file.bytes), file.sha256, file.md5):
+            assert fact in stated
+
+
+@pytest.fixture
+def write(tmp_path, repository):
+    def make(**changes):
+        content = json.loads((repository / "sources/coco.json").read_text())
+        content |= {"dataset": "mine"} | changes
+        path = tmp_path / "mine.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "other"}, "describes the dataset 'other'"),
+        ({"licence": {"name": "x", "url": "y"}}, "commercial_use: Field required"),
+        ({"skeleton": "coco16"}, "skeleton"),
+        ({"formt": "coco"}, "formt: Extra inputs"),
+        ({"splits": {}}, "splits"),
+        (
+            {"splits": {"val": {"images": None, "annotations": {"path": "../up.json"}}}},
+            "must be a path inside its folder",
+        ),
+        (
+            {"splits": {"val": {"images": None, "annotations": {"path": "no.json"}}}},
+            "split val lies in no.json, not one of",
+        ),
+    ],
+)
+def test_a_broken_source_file_is_explained(write, changes, message):
+    with pytest.raises(SourceError, match=message):
+        load_source(write(**changes))
+
+
+def test_a_missing_source_file_names_those_that_exist(repository):
+    with pytest.raises(SourceError, match="'coco-sample'"):
+        load_source(repository / "sources/koko.json")
+
+
+def test_a_skeleton_may_be_written_out(write):
+    skeleton = {
+        "name": "arrow",
+        "keypoints": ["tip", "end"],
+        "flip_pairs": [],
+        "limbs": [[0, 1]],
+        "sigmas": [0.05, 0.05],
+    }
+    assert load_source(write(skeleton=skeleton)).keypoints.num_keypoints == 2
