@@ -1,0 +1,59 @@
+"""Time evaluation and error analysis on val2017.
+
+    python benchmarks/evaluation_scale.py A.json.gz D.json.gz
+
+A: annotation file with person keypoints, D: COCO result list; both gzip'd JSON.
+"""
+
+import gzip
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from rtmo.evaluation.bootstrap import metric_intervals
+from rtmo.evaluation.impact import impact
+from rtmo.evaluation.inputs import read_detections, read_ground_truth
+from rtmo.evaluation.keypoint_ap import evaluate_keypoints
+from rtmo.evaluation.matching import candidates, match, split_ap
+from rtmo.evaluation.taxonomy import classify
+from rtmo.skeleton import COCO17
+
+Result = TypeVar("Result")
+
+
+def timed(what: str, work: Callable[[], Result]) -> Result:
+    """Run `work`, print how long it took, give its result."""
+    start = time.perf_counter()
+    result = work()
+    print(f"{time.perf_counter() - start:7.2f} s  {what}")
+    return result
+
+
+def main(annotation_file: Path, result_file: Path) -> None:
+    """Print one line per part."""
+    annotations = json.loads(gzip.decompress(annotation_file.read_bytes()))
+    detections = json.loads(gzip.decompress(result_file.read_bytes()))
+    coco = {"skeleton": COCO17, "protocol": "coco"}
+    sigmas = np.array(COCO17.sigmas)
+    timed(
+        "official numbers (pycocotools)",
+        lambda: evaluate_keypoints(annotations, detections, **coco),
+    )
+    truth = timed("read annotations", lambda: read_ground_truth(annotations, COCO17, "coco"))
+    found = timed("read detections", lambda: read_detections(detections, truth, COCO17))
+    timed("AP by arrays", lambda: split_ap(match(truth, found, candidates(truth, found, sigmas))))
+    errors = timed("classify errors", lambda: classify(truth, found, COCO17))
+    timed("cost of each kind of error", lambda: impact(truth, found, errors, COCO17))
+    timed(
+        "intervals, 1000 samples",
+        lambda: metric_intervals(annotations, detections, **coco, seed=0, samples=1000),
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
