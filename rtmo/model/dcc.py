@@ -56,6 +56,7 @@ class CoordinateAxis(nn.Module):
 
     def __init__(self, num_bins: int) -> None:
         super().__init__()
+        # Even in number and symmetric about 0: `forward` encodes the right half only.
         self.register_buffer("bins", torch.linspace(-0.5, 0.5, num_bins), persistent=False)
         self.encoding = SineEncoding(CHANNELS, BIN_TEMPERATURE)
         self.fc = nn.Linear(CHANNELS, CHANNELS)
@@ -63,9 +64,15 @@ class CoordinateAxis(nn.Module):
     def forward(self, features: Tensor, offset: Tensor, length: Tensor) -> Tensor:
         """Probability of every bin.
 
-        The logits are features . (W encoding + b). They are computed as (features W) . encoding,
-        the same number with a sixth of the multiplications, because there are fewer keypoints than
-        bins; features . b is equal for all bins, and kept so that b takes part.
+        The logits are features . (W encoding + b), and the encoding of a bin at offset + t is made
+        of cos(offset + t) and sin(offset + t) at 64 waves. With f = features W, angle addition
+        gives f_cos cos(offset + t) + f_sin sin(offset + t) = even(t) + odd(t), with
+
+            even(t) = (f_cos cos(offset) + f_sin sin(offset)) cos(t),
+            odd(t)  = (f_sin cos(offset) - f_cos sin(offset)) sin(t),
+
+        so bins at -t and t share their waves: half the sines, half the products, the same number.
+        features . b is equal for all bins, and kept so that b takes part.
 
         Args:
             features: (P, K, C).
@@ -75,10 +82,16 @@ class CoordinateAxis(nn.Module):
         Returns:
             (P, K, bins).
         """
-        encodings = self.encoding(self.bins * length[:, None] + offset[:, None])  # (P, bins, C)
-        projected = features @ self.fc.weight  # (P, K, C)
-        logits = projected @ encodings.transpose(1, 2) + (features @ self.fc.bias)[..., None]
-        return _softmax(logits)
+        wavelengths = self.encoding.wavelengths
+        f_cos, f_sin = (features @ self.fc.weight).chunk(2, dim=-1)  # (P, K, C / 2)
+        phase = (offset[:, None] / wavelengths)[:, None]  # (P, 1, C / 2)
+        cos, sin = phase.cos(), phase.sin()
+        half = self.bins[len(self.bins) // 2 :]
+        angle = (length[:, None] / wavelengths)[..., None] * half  # (P, C / 2, bins / 2)
+        even = (f_cos * cos + f_sin * sin) @ angle.cos()
+        odd = (f_sin * cos - f_cos * sin) @ angle.sin()
+        logits = torch.cat(((even - odd).flip(-1), even + odd), dim=-1)
+        return _softmax(logits + (features @ self.fc.bias)[..., None])
 
     def expectation(self, probabilities: Tensor, centre: Tensor, length: Tensor) -> Tensor:
         """Mean position (P, K) under `probabilities` (P, K, bins), in the frame of `centre`."""
