@@ -23,7 +23,7 @@ from pipelines.lineage import lineage
 from pipelines.stage_run import StageRun, stage_run
 from pipelines.tracking import open_tracking
 from rtmo.data.dataset import TrainingSet
-from rtmo.data.loader import training_batches
+from rtmo.data.loader import BatchLoader
 from rtmo.deployment.runners import TorchPredictor
 from rtmo.drawing import draw_people, mosaic_grid
 from rtmo.evaluation.config import EvaluateConfig
@@ -158,15 +158,8 @@ def save_sample_batch(
     dataset: TrainingSet, config: TrainConfig, skeleton: Skeleton, path: Path
 ) -> None:
     """Draw the first pictures of the first epoch with their targets, as the network sees them."""
-    batch = next(
-        training_batches(
-            dataset,
-            epoch=0,
-            micro_batch=min(SAMPLE_IMAGES, len(dataset)),
-            pipeline=phase_at(config.phases, 0).pipeline,
-            workers=0,
-        )
-    )
+    loader = BatchLoader(dataset, micro_batch=min(SAMPLE_IMAGES, len(dataset)), workers=0)
+    batch = next(loader.epoch(0, phase_at(config.phases, 0).pipeline))
     pictures = [_draw(batch, row, skeleton) for row in range(len(batch.images))]
     if not cv2.imwrite(str(path), mosaic_grid(pictures)):
         raise OSError(f"cannot write {path}")

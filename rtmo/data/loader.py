@@ -6,10 +6,11 @@ Legend: B images, G people (padded to the largest image of the batch), K keypoin
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
+from multiprocessing import get_context
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -52,43 +53,72 @@ def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
     return generator(Purpose.ORDER, seed, epoch).permutation(num_samples)
 
 
-def training_batches(  # noqa: PLR0913 - where and when, all by name
-    dataset: TrainingSet,
-    *,
-    epoch: int,
-    micro_batch: int,
-    pipeline: Pipeline,
-    workers: int,
-    start_batch: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Iterator[Batch]:
-    """Batches `start_batch`, `start_batch + 1`, ... of an epoch for one rank.
+class BatchLoader:
+    """The batches of one rank, made in this process or by workers that live as long as the loader.
 
-    Order and content depend on the dataset's seed and the epoch only, not on `workers`.
+    Order and content depend on the dataset's seed and the epoch only, not on the workers. They are
+    fresh processes, not forks: a fork inherits the threads, locks and exit hooks of whatever else
+    this process runs (in a Prefect flow every forked worker ends with status 1).
 
-    Raises:
-        ValueError: if the dataset is smaller than one batch on every rank.
     """
-    count = num_batches(len(dataset), micro_batch, world_size)
-    if count == 0:
-        raise ValueError(
-            f"{len(dataset)} pictures make no batch of {micro_batch} on {world_size} ranks; "
-            "lower train.micro_batch"
-        )
-    order = epoch_order(len(dataset), dataset.seed, epoch)[: count * micro_batch * world_size]
-    batches = order[rank::world_size].reshape(count, micro_batch)[start_batch:].tolist()
-    make = partial(_make_batch, dataset, epoch, pipeline)
-    if workers == 0:
-        return _warn_of_unreadable(map(make, batches))
-    return _warn_of_unreadable(
-        DataLoader(
-            _Batches(make, batches),
-            batch_size=None,
-            num_workers=workers,
-            worker_init_fn=_use_one_thread,
-        )
-    )
+
+    def __init__(
+        self,
+        dataset: TrainingSet,
+        *,
+        micro_batch: int,
+        workers: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Prepare; workers start with the first epoch.
+
+        Raises:
+            ValueError: if the dataset is smaller than one batch on every rank.
+        """
+        self._count = num_batches(len(dataset), micro_batch, world_size)
+        if self._count == 0:
+            raise ValueError(
+                f"{len(dataset)} pictures make no batch of {micro_batch} on {world_size} ranks; "
+                "lower train.micro_batch"
+            )
+        self._dataset = dataset
+        self._micro_batch = micro_batch
+        self._rank, self._world_size = rank, world_size
+        self._requests: list[Request] = []
+        self._make = _BatchMaker(dataset)
+        self._workers: DataLoader[Batch] | None = None
+        if workers > 0:
+            context = get_context("forkserver")
+            context.set_forkserver_preload([__name__])
+            self._workers = DataLoader(
+                self._make,
+                batch_size=None,
+                sampler=self._requests,
+                num_workers=workers,
+                persistent_workers=True,
+                multiprocessing_context=context,
+                worker_init_fn=_use_one_thread,
+            )
+
+    def epoch(self, epoch: int, pipeline: Pipeline, start_batch: int = 0) -> Iterator[Batch]:
+        """Batches `start_batch`, `start_batch + 1`, ... of an epoch."""
+        order = epoch_order(len(self._dataset), self._dataset.seed, epoch)
+        order = order[: self._count * self._micro_batch * self._world_size]
+        batches = order[self._rank :: self._world_size].reshape(self._count, self._micro_batch)
+        requests = [Request(epoch, pipeline, tuple(row)) for row in batches[start_batch:].tolist()]
+        if self._workers is None:
+            return _warn_of_unreadable(map(self._make.__getitem__, requests))
+        self._requests[:] = requests
+        return _warn_of_unreadable(self._workers)
+
+
+class Request(NamedTuple):
+    """What decides the content of a batch, beside the dataset."""
+
+    epoch: int
+    pipeline: Pipeline
+    indices: tuple[int, ...]
 
 
 def collate(samples: Sequence[Sample], num_keypoints: int) -> Batch:
@@ -136,13 +166,6 @@ def _ignore_masks(samples: Sequence[Sample], side: int) -> Tensor | None:
     return masks
 
 
-def _make_batch(
-    dataset: TrainingSet, epoch: int, pipeline: Pipeline, indices: Sequence[int]
-) -> Batch:
-    samples = [dataset.sample(epoch, index, pipeline) for index in indices]
-    return collate(samples, dataset.num_keypoints)
-
-
 def _warn_of_unreadable(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The same batches; here and not in the workers, whose log nobody may read."""
     for batch in batches:
@@ -154,18 +177,18 @@ def _warn_of_unreadable(batches: Iterable[Batch]) -> Iterator[Batch]:
         yield batch
 
 
-class _Batches(Dataset[Batch]):
-    """The batches of one epoch by number, for worker processes."""
+class _BatchMaker(Dataset[Batch]):
+    """A request -> its batch; what a worker process holds."""
 
-    def __init__(self, make: Callable[[Sequence[int]], Batch], batches: list[list[int]]) -> None:
-        self._make = make
-        self._batches = batches
+    def __init__(self, dataset: TrainingSet) -> None:
+        self._dataset = dataset
 
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, number: int) -> Batch:
-        return self._make(self._batches[number])
+    def __getitem__(self, request: Request) -> Batch:
+        samples = [
+            self._dataset.sample(request.epoch, index, request.pipeline)
+            for index in request.indices
+        ]
+        return collate(samples, self._dataset.num_keypoints)
 
 
 def _use_one_thread(worker: int) -> None:  # noqa: ARG001 - torch's signature

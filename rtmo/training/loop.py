@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rtmo.data.loader import training_batches
+from rtmo.data.loader import BatchLoader
 from rtmo.data.multiscale import draw_size, resize_batch
 from rtmo.losses.criterion import Criterion
 from rtmo.training.checkpoint import Checkpoint, Position
@@ -140,6 +140,13 @@ class _Training:
         self.fabric.launch()
         self.accumulation = _accumulation(config, self.fabric.world_size)
         self.steps_per_epoch = _steps_per_epoch(len(dataset), config)
+        self.loader = BatchLoader(
+            dataset,
+            micro_batch=config.micro_batch,
+            workers=config.workers,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+        )
 
         self.model = model.train()
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -196,16 +203,7 @@ class _Training:
     def _train_epoch(self) -> None:
         epoch = self.position.epoch
         phase = phase_at(self.config.phases, epoch)
-        batches = training_batches(
-            self.dataset,
-            epoch=epoch,
-            micro_batch=self.config.micro_batch,
-            pipeline=phase.pipeline,
-            workers=self.config.workers,
-            start_batch=self.position.batch,
-            rank=self.fabric.global_rank,
-            world_size=self.fabric.world_size,
-        )
+        batches = self.loader.epoch(epoch, phase.pipeline, self.position.batch)
         pace = Pace(self.clock)
         for _ in range(self.position.batch // self.accumulation, self.steps_per_epoch):
             with self.clock.during("data_wait"):

@@ -1,5 +1,8 @@
 """Batches: the same ones from any number of workers, complete, resumable, split over ranks."""
 
+import os
+import threading
+from contextlib import contextmanager
 from itertools import chain
 
 import numpy as np
@@ -8,7 +11,7 @@ import torch
 
 from rtmo.data.config import AugmentConfig
 from rtmo.data.dataset import TrainingSet
-from rtmo.data.loader import collate, epoch_order, num_batches, training_batches
+from rtmo.data.loader import BatchLoader, collate, epoch_order, num_batches
 from rtmo.store import Store
 
 
@@ -17,9 +20,9 @@ def dataset(random_store):
     return TrainingSet(random_store(40), 64, AugmentConfig(), seed=1)
 
 
-def batches(dataset, **options):
-    defaults = {"epoch": 2, "micro_batch": 4, "pipeline": "mosaic", "workers": 0}
-    return list(training_batches(dataset, **defaults | options))
+def batches(dataset, epoch=2, pipeline="mosaic", start_batch=0, micro_batch=4, workers=0, **ranks):
+    loader = BatchLoader(dataset, micro_batch=micro_batch, workers=workers, **ranks)
+    return list(loader.epoch(epoch, pipeline, start_batch))
 
 
 def assert_same(a, b):
@@ -37,6 +40,43 @@ def test_workers_do_not_change_the_batches(dataset, workers, pipeline):
     assert len(here) == len(there) == len(dataset) // 4
     for a, b in zip(here, there, strict=True):
         assert_same(a, b)
+
+
+def test_workers_go_on_to_the_next_epoch(dataset):
+    loader = BatchLoader(dataset, micro_batch=4, workers=2)
+    for epoch, pipeline in enumerate(("mosaic", "letterbox", "mosaic")):
+        here = batches(dataset, epoch, pipeline)
+        for a, b in zip(here, loader.epoch(epoch, pipeline), strict=True):
+            assert_same(a, b)
+
+
+def test_an_abandoned_epoch_leaves_nothing_to_the_next(dataset):
+    loader = BatchLoader(dataset, micro_batch=4, workers=2)
+    next(loader.epoch(0, "mosaic"))
+    for a, b in zip(batches(dataset, 1), loader.epoch(1, "mosaic"), strict=True):
+        assert_same(a, b)
+
+
+def test_workers_do_not_inherit_exit_hooks(dataset):
+    # As Prefect leaves one behind; a forked worker would run it, fail, and end the training.
+    with register_atexit(fail_in_a_child(os.getpid())):
+        assert len(batches(dataset, workers=2)) == len(dataset) // 4
+
+
+@contextmanager
+def register_atexit(hook):
+    hooks = threading._threading_atexits
+    hooks.append(hook)
+    yield
+    hooks.remove(hook)
+
+
+def fail_in_a_child(parent):
+    def hook():
+        if os.getpid() != parent:
+            raise RuntimeError("an exit hook of another process")
+
+    return hook
 
 
 def test_an_epoch_shows_every_picture_at_most_once(dataset):
