@@ -7,6 +7,26 @@ from pydantic import Field, model_validator
 from rtmo._config import Config
 
 
+class PostureWeights(Config):
+    """How often each posture occurs, relative to the others."""
+
+    standing: float = Field(0.42, gt=0)
+    walking: float = Field(0.22, ge=0)
+    sitting: float = Field(0.14, ge=0)
+    squatting: float = Field(0.04, ge=0)
+    bending: float = Field(0.05, ge=0)
+    jumping: float = Field(0.06, ge=0)
+    lying: float = Field(0.07, ge=0)
+
+
+class ViewWeights(Config):
+    """From where people are seen, relative to each other; half of `side` is the left side."""
+
+    front: float = Field(0.46, gt=0)
+    back: float = Field(0.2, ge=0)
+    side: float = Field(0.34, ge=0)
+
+
 class SyntheticConfig(Config):
     """What is drawn. The same values give the same bytes, in any order of generation."""
 
@@ -28,6 +48,10 @@ class SyntheticConfig(Config):
     """Probability that the people of a picture stand close together, in front of each other."""
     person_height: tuple[float, float] = (0.35, 1.1)
     """Smallest and largest height of a standing person, fraction of the picture's height."""
+    postures: PostureWeights = PostureWeights()
+    """What people do."""
+    views: ViewWeights = ViewWeights()
+    """From which side they are seen."""
     occluder_prob: float = Field(0.35, ge=0, le=1)
     """Probability that something stands in front of people."""
     distant_people_prob: float = Field(0.15, ge=0, le=1)

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from rtmo.synthetic.body import Arm, Build, Leg, Pose
+from rtmo.synthetic.config import PostureWeights, ViewWeights
 
 Rng = np.random.Generator
 
@@ -34,28 +35,27 @@ def random_build(rng: Rng) -> Build:
     )
 
 
-def random_pose(rng: Rng) -> Pose:
-    """One posture of a random family, mirrored half of the time."""
-    families = tuple(FAMILIES)
-    weights = np.array([weight for _, weight in families])
-    family, _ = families[rng.choice(len(families), p=weights / weights.sum())]
-    pose = family(rng)
+def random_pose(rng: Rng, postures: PostureWeights, views: ViewWeights) -> Pose:
+    """One posture of a random family, seen from a random side, mirrored half of the time."""
+    weights = np.array([getattr(postures, name) for name in POSTURES])
+    name = rng.choice(list(POSTURES), p=weights / weights.sum())
+    pose = POSTURES[name](rng, _facing(rng, views))
     return pose.mirrored() if rng.random() < 0.5 else pose
 
 
-def _facing(rng: Rng) -> float:
-    """Towards the camera more often than away, as people are photographed."""
-    kind = rng.choice(4, p=(0.46, 0.2, 0.17, 0.17))
-    centre, spread = ((0, 40), (180, 35), (80, 30), (-80, 30))[kind]
+def _facing(rng: Rng, views: ViewWeights) -> float:
+    """Degrees from the camera."""
+    weights = np.array([views.front, views.back, views.side])
+    centre, spread = ((0, 40), (180, 35), (80, 30))[rng.choice(3, p=weights / weights.sum())]
     return float(rng.uniform(centre - spread, centre + spread))
 
 
-def _upright(rng: Rng, arms: tuple[Arm, Arm], legs: tuple[Leg, Leg]) -> Pose:
+def _upright(rng: Rng, facing: float, arms: tuple[Arm, Arm], legs: tuple[Leg, Leg]) -> Pose:
     """Arms and legs (left, right) on a trunk that is roughly straight."""
     return Pose(
         *arms,
         *legs,
-        facing=_facing(rng),
+        facing=facing,
         pitch=rng.normal(0, 2),
         roll=rng.normal(0, 2),
         bend=rng.normal(4, 5),
@@ -132,15 +132,15 @@ def _gesture(rng: Rng) -> Arm:
     return ARM_GESTURES[rng.integers(len(ARM_GESTURES))](rng)
 
 
-def standing(rng: Rng) -> Pose:
+def standing(rng: Rng, facing: float) -> Pose:
     """On both feet; each arm does something of its own, or both do the same."""
     gesture = ARM_GESTURES[rng.integers(len(ARM_GESTURES))]
     left = gesture(rng)
     right = gesture(rng) if rng.random() < 0.5 else _gesture(rng)
-    return _upright(rng, (left, right), _both(lambda: _straight_leg(rng)))
+    return _upright(rng, facing, (left, right), _both(lambda: _straight_leg(rng)))
 
 
-def walking(rng: Rng) -> Pose:
+def walking(rng: Rng, facing: float) -> Pose:
     """From a stroll to a run: legs apart, arms in the opposite phase."""
     stride = rng.uniform(12, 48)
     elbow = rng.uniform(10, 30) + 1.5 * max(stride - 20, 0)
@@ -152,45 +152,48 @@ def walking(rng: Rng) -> Pose:
         Leg(stride, 3.0, rng.uniform(5, 15) + 0.6 * stride * rng.random()),
         Leg(-0.6 * stride, 3.0, rng.uniform(10, 30) + 1.2 * max(stride - 20, 0)),
     )
-    return replace(_upright(rng, arms, legs), pitch=rng.uniform(0, 4) + 0.25 * max(stride - 20, 0))
+    return replace(
+        _upright(rng, facing, arms, legs), pitch=rng.uniform(0, 4) + 0.25 * max(stride - 20, 0)
+    )
 
 
-def sitting(rng: Rng) -> Pose:
+def sitting(rng: Rng, facing: float) -> Pose:
     """On something as high as the knees."""
     legs = _both(lambda: Leg(rng.uniform(78, 96), rng.uniform(2, 18), rng.uniform(65, 105)))
     on_lap = Arm(rng.uniform(20, 40), rng.uniform(3, 15), rng.uniform(40, 75))
     arms = _both(lambda: on_lap if rng.random() < 0.6 else _gesture(rng))
-    return replace(_upright(rng, arms, legs), bend=rng.normal(8, 8), seated=True)
+    return replace(_upright(rng, facing, arms, legs), bend=rng.normal(8, 8), seated=True)
 
 
-def squatting(rng: Rng) -> Pose:
+def squatting(rng: Rng, facing: float) -> Pose:
     """Low over the heels."""
     legs = _both(lambda: Leg(rng.uniform(95, 125), rng.uniform(8, 25), rng.uniform(110, 135)))
-    pose = _upright(rng, (_reaching(rng), _folded(rng)), legs)
+    pose = _upright(rng, facing, (_reaching(rng), _folded(rng)), legs)
     return replace(pose, pitch=rng.uniform(5, 20), bend=rng.uniform(5, 25))
 
 
-def bending(rng: Rng) -> Pose:
+def bending(rng: Rng, facing: float) -> Pose:
     """Bent forward over straight or slightly bent legs, arms down."""
     bend, pitch = rng.uniform(25, 60), rng.uniform(5, 30)
     reach = bend + pitch
     arms = _both(lambda: Arm(rng.uniform(0.4, 1.0) * reach, rng.uniform(3, 15), rng.uniform(5, 40)))
     legs = _both(lambda: Leg(pitch + rng.uniform(0, 15), rng.uniform(3, 10), rng.uniform(0, 30)))
-    pose = _upright(rng, arms, legs)
+    pose = _upright(rng, facing, arms, legs)
     return replace(pose, bend=bend, pitch=pitch, head_nod=rng.uniform(-25, 10))
 
 
-def jumping(rng: Rng) -> Pose:
+def jumping(rng: Rng, facing: float) -> Pose:
     """In the air, limbs apart."""
     legs = _both(lambda: Leg(rng.uniform(-10, 50), rng.uniform(8, 35), rng.uniform(10, 90)))
     arms = _both(lambda: _raised(rng) if rng.random() < 0.75 else _spread(rng))
-    return replace(_upright(rng, arms, legs), lift=rng.uniform(0.05, 0.2))
+    return replace(_upright(rng, facing, arms, legs), lift=rng.uniform(0.05, 0.2))
 
 
-def lying(rng: Rng) -> Pose:
+def lying(rng: Rng, facing: float) -> Pose:
     """On the back, the front or a side, across the picture."""
     pose = _upright(
         rng,
+        facing,
         (_gesture(rng), _hanging(rng)),
         (
             Leg(rng.uniform(0, 50), 5.0, rng.uniform(0, 80)),
@@ -202,18 +205,17 @@ def lying(rng: Rng) -> Pose:
         return replace(pose, pitch=-90.0, facing=rng.uniform(60, 120), bend=rng.uniform(0, 30))
     if kind == 1:
         return replace(pose, pitch=88.0, facing=rng.uniform(60, 120), bend=rng.uniform(-20, 0))
-    return replace(
-        pose, roll=rng.uniform(75, 92), facing=rng.choice([0.0, 180.0]) + rng.normal(0, 25)
-    )
+    side = 0.0 if abs(facing) < 90 else 180.0
+    return replace(pose, roll=rng.uniform(75, 92), facing=side + rng.normal(0, 25))
 
 
-FAMILIES: tuple[tuple[Callable[[Rng], Pose], float], ...] = (
-    (standing, 0.42),
-    (walking, 0.22),
-    (sitting, 0.14),
-    (squatting, 0.04),
-    (bending, 0.05),
-    (jumping, 0.06),
-    (lying, 0.07),
-)
-"""Postures and how often they occur."""
+POSTURES: dict[str, Callable[[Rng, float], Pose]] = {
+    "standing": standing,
+    "walking": walking,
+    "sitting": sitting,
+    "squatting": squatting,
+    "bending": bending,
+    "jumping": jumping,
+    "lying": lying,
+}
+"""By the names of `PostureWeights`."""

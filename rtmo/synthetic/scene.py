@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtmo.synthetic.backdrop import paint_backdrop
-from rtmo.synthetic.body import LANDMARKS, pose_body
+from rtmo.synthetic.body import LANDMARKS, Pose, pose_body
 from rtmo.synthetic.canvas import PARTS, SCENERY, Canvas, Shape, discs
 from rtmo.synthetic.config import SyntheticConfig
 from rtmo.synthetic.figure import PaintedPerson, paint_person
@@ -56,7 +56,9 @@ def _paint_people(
     has_occluder = rng.random() < config.occluder_prob
     people: list[PaintedPerson] = []
     for index, (scale, column) in enumerate(zip(scales, columns, strict=True)):
-        people.append(_paint_one(rng, canvas, setting, column, scale, FIRST_PERSON + index))
+        pose = random_pose(rng, config.postures, config.views)
+        view = View((column, setting.ground(scale)), scale, setting.tilt)
+        people.append(_paint_one(rng, canvas, setting.light, view, pose, FIRST_PERSON + index))
         if has_occluder and index == hidden:
             beside = column + rng.normal(0, 0.25) * scale
             _paint_prop(rng, canvas, setting, beside, 1.04 * scale)
@@ -64,19 +66,17 @@ def _paint_people(
 
 
 def _paint_one(
-    rng: Rng, canvas: Canvas, setting: Setting, column: float, scale: float, number: int
+    rng: Rng, canvas: Canvas, light: np.ndarray, view: View, pose: Pose, number: int
 ) -> PaintedPerson:
     """A person with a shadow, sitting on something where the pose asks for it."""
-    ground_xy = (column, setting.ground(scale))
-    pose = random_pose(rng)
     body = pose_body(random_build(rng), pose)
-    figure = Figure.seen(body, View(ground_xy, scale, setting.tilt), setting.light)
+    figure = Figure.seen(body, view, light)
     across = [spot[0] for spot in figure.spots.values()]
-    middle = (min(across) + max(across)) / 2
-    canvas.shadow((middle, ground_xy[1]), (0.6 * (max(across) - min(across)) + 2, 0.06 * scale))
+    middle, width = (min(across) + max(across)) / 2, max(across) - min(across)
+    canvas.shadow((middle, view.ground_xy[1]), (0.6 * width + 2, 0.06 * view.scale))
     if pose.seated:
         top = float(body.points["pelvis"][1]) - 0.05
-        for shape in random_seat(rng, ground_xy, scale, top):
+        for shape in random_seat(rng, view.ground_xy, view.scale, top):
             canvas.paint(shape, SCENERY)
     return paint_person(canvas, figure, random_outfit(rng), number)
 

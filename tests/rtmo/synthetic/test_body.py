@@ -6,6 +6,7 @@ import pytest
 from rtmo.skeleton import COCO17
 from rtmo.synthetic.body import LANDMARKS, Arm, Leg, Pose, pose_body
 from rtmo.synthetic.canvas import PARTS, SCENERY, Canvas, Shape
+from rtmo.synthetic.config import PostureWeights, ViewWeights
 from rtmo.synthetic.figure import paint_person
 from rtmo.synthetic.labelling import record_person
 from rtmo.synthetic.outfit import random_outfit
@@ -41,7 +42,7 @@ def test_the_mirrored_pose_is_the_picture_mirrored_with_left_and_right_swapped()
         for name in LANDMARKS
     }
     for seed in range(20):
-        pose = random_pose(np.random.default_rng(seed))
+        pose = random_pose(np.random.default_rng(seed), PostureWeights(), ViewWeights())
         here, there = _figure(pose).spots, _figure(pose.mirrored()).spots
         for name, other in pairs.items():
             x, y, depth = here[name]
@@ -58,7 +59,9 @@ def test_facing_the_camera_the_left_hand_is_on_the_right_of_the_picture():
 def test_bones_keep_their_length_in_every_pose():
     build = random_build(_rng())
     for seed in range(20):
-        points = pose_body(build, random_pose(np.random.default_rng(seed))).points
+        points = pose_body(
+            build, random_pose(np.random.default_rng(seed), PostureWeights(), ViewWeights())
+        ).points
         for a, b, length in (
             ("left_shoulder", "left_elbow", build.upper_arm),
             ("right_elbow", "right_wrist", build.forearm),
@@ -70,7 +73,7 @@ def test_bones_keep_their_length_in_every_pose():
 
 def test_nobody_sinks_into_the_ground():
     for seed in range(20):
-        pose = random_pose(np.random.default_rng(seed))
+        pose = random_pose(np.random.default_rng(seed), PostureWeights(), ViewWeights())
         points = pose_body(random_build(_rng()), pose).points
         assert min(point[1] for point in points.values()) >= 0.0
 
@@ -127,7 +130,7 @@ def test_somebody_who_cannot_be_seen_is_not_recorded():
 def test_painted_joints_lie_on_the_person():
     for seed in range(20):
         canvas = _canvas()
-        pose = random_pose(np.random.default_rng(seed))
+        pose = random_pose(np.random.default_rng(seed), PostureWeights(), ViewWeights())
         person = paint_person(canvas, _figure(pose), random_outfit(_rng()), 2)
         for name, (x, y) in zip(LANDMARKS, person.landmarks_xy, strict=True):
             column, row = round(x), round(y)
