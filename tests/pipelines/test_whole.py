@@ -1,0 +1,212 @@
+"""The real pipeline on a tiny embedded dataset, killed on the way, in a checkout of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+YAML_FILE = YAML()
+SETTINGS = {
+    "model.input_size": 96,
+    "train.epochs": 2,
+    "train.micro_batch": 8,
+    "train.global_batch": 8,
+    "train.optimizer.cosines": [],
+    "train.checkpoint_every_steps": 2,
+    "train.validate_every_epochs": 1,
+    "export.parity_images": 4,
+    "benchmark.images": 4,
+    "benchmark.runs": 3,
+    "evaluate.bootstrap_samples": 100,
+    "register.bootstrap_samples": 100,
+    "register.floor_ap": 0.0,
+    "register.max_latency_ratio": 100.0,
+}
+IMAGES = {"train": 64, "val": 16}
+STEPS = 2 * (64 - 10) // 8
+
+
+def make_checkout(repository: Path, folder: Path) -> Path:
+    """The tracked and new files of this checkout, with a tiny dataset and short stages."""
+    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(listed, cwd=repository, capture_output=True, text=True, check=True)
+    for name in filter(None, names.stdout.split("\0")):
+        if (repository / name).is_file() and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(repository / name, folder / name)
+    source = folder / "sources" / "embedded.json"
+    content = json.loads(source.read_text())
+    content["get"]["config"] |= {"num_images": IMAGES, "width": 128, "height": 96}
+    source.write_text(json.dumps(content))
+    for name, value in SETTINGS.items():
+        set_param(folder, name, value)
+    for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "Tiny")):
+        identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
+        subprocess.run(["git", *identity, *command], cwd=folder, check=True)
+    return folder
+
+
+def set_param(folder: Path, name: str, value: object) -> None:
+    params = YAML_FILE.load(folder / "params.yaml")
+    *sections, last = name.split(".")
+    node = params
+    for section in sections:
+        node = node[section]
+    node[last] = value
+    YAML_FILE.dump(params, folder / "params.yaml")
+
+
+def environment() -> dict[str, str]:
+    """Commands find this environment's Python and no server of the person who runs the tests."""
+    inherited = {name: value for name, value in os.environ.items() if "MLFLOW" not in name}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return inherited | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+
+
+def run(folder: Path, *command: str) -> str:
+    """Standard output of a command that must succeed."""
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def children_of(process: int) -> Iterator[int]:
+    """Process ids of all descendants (Linux)."""
+    for task in Path(f"/proc/{process}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            yield child
+            yield from children_of(child)
+
+
+def is_training(process: int) -> bool:
+    command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    return command[1:3] == [b"-m", b"pipelines.stages.train"]
+
+
+def kill_training(folder: Path) -> None:
+    """`dvc repro train`, whose training gets KILL as soon as it has a checkpoint on disk."""
+    command = ["dvc", "repro", "train"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as dvc:
+        patience = time.monotonic() + 300
+        while not checkpoints(folder):
+            assert dvc.poll() is None, dvc.stdout.read().decode()
+            assert time.monotonic() < patience
+            time.sleep(0.05)
+        (victim,) = filter(is_training, children_of(dvc.pid))
+        os.kill(victim, signal.SIGKILL)
+        assert dvc.wait(60) != 0
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("runs/checkpoints/*/step-*.pt"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which training ran in one go."""
+    folder = make_checkout(repository, tmp_path_factory.mktemp("undisturbed"))
+    run(folder, "dvc", "repro", "train")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose training was killed once, and which then went on to the end."""
+    folder = make_checkout(repository, tmp_path_factory.mktemp("killed"))
+    kill_training(folder)
+    last = int(checkpoints(folder)[-1].stem.split("-")[1])
+    assert 0 < last < STEPS, "the kill came too late to show anything"
+    assert not (folder / "models" / "train").exists()
+    log = run(folder, "dvc", "repro", "--no-run-cache")
+    assert f"continuing from step {last}" in log
+    return folder
+
+
+@pytest.mark.timeout(1200)
+def test_a_killed_training_ends_with_the_bits_of_an_undisturbed_one(
+    undisturbed: Path, finished: Path
+) -> None:
+    weights = Path("models/train/weights.safetensors")
+    assert (undisturbed / weights).read_bytes() == (finished / weights).read_bytes()
+
+
+def test_nothing_half_written_is_left(finished: Path) -> None:
+    assert [path for path in finished.rglob("*") if "unfinished" in path.name] == []
+    assert list((finished / "runs").rglob("*.partial")) == []
+    assert checkpoints(finished) == []
+
+
+def test_a_second_repro_has_nothing_to_do(finished: Path) -> None:
+    lock = (finished / "dvc.lock").read_text()
+    assert "Data and pipelines are up to date" in run(finished, "dvc", "repro")
+    assert (finished / "dvc.lock").read_text() == lock
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stage"),
+    [
+        ("register.min_effect", 0.01, "register"),
+        ("inspect.worst_people", 3, "inspect"),
+        ("export.parity_images", 5, "export"),
+        ("train.seed", 1, "train"),
+    ],
+)
+def test_a_parameter_concerns_its_stage_only(
+    finished: Path, name: str, value: object, stage: str
+) -> None:
+    former = (finished / "params.yaml").read_text()
+    try:
+        set_param(finished, name, value)
+        status = json.loads(run(finished, "dvc", "status", "--json"))
+    finally:
+        (finished / "params.yaml").write_text(former)
+    assert list(status) == [stage]
+
+
+def test_dvc_shows_graph_metrics_and_plots(finished: Path) -> None:
+    assert "register" in run(finished, "dvc", "dag")
+    metrics = json.loads(run(finished, "dvc", "metrics", "show", "--json"))
+    (files,) = (revision["data"] for revision in metrics.values())
+    assert "AP" in files["reports/evaluate/metrics.json"]["data"]
+    page = run(finished, "dvc", "plots", "show").strip()
+    assert page.endswith("index.html")
+
+
+def test_another_process_loads_the_champion(finished: Path) -> None:
+    code = """
+import mlflow
+model = mlflow.pyfunc.load_model("models:/rtmo@champion")
+print(model.metadata.signature)
+"""
+    assert "image" in run(finished, sys.executable, "-c", code)
+
+
+def test_a_lost_store_gets_the_same_champion_back(finished: Path) -> None:
+    former = champion(finished)
+    for name in ("mlflow.db", "mlartifacts"):
+        path = finished / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    run(finished, "rtmo-pipeline", "sync")
+    assert champion(finished) == former
+
+
+def champion(folder: Path) -> str:
+    """Its content hash, as another process reads it (MLflow keeps connections to a store open)."""
+    code = """
+from mlflow import MlflowClient
+version = MlflowClient().get_model_version_by_alias("rtmo", "champion")
+print(version.tags["content_hash"])
+"""
+    return run(folder, sys.executable, "-c", code)
