@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from rtmo._config import Config
+from rtmo.fetch import RelativePath, RemoteFile
 from rtmo.formats.licence import Licence
 from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
 from rtmo.synthetic.config import SyntheticConfig
@@ -17,31 +18,6 @@ Split = Literal["train", "val", "gate"]
 
 class SourceError(ValueError):
     """A source file or its raw data cannot be used; the message says what to do."""
-
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path:
-        raise ValueError(f"{path!r} must be a path inside its folder, with forward slashes")
-    return path
-
-
-RelativePath = Annotated[str, AfterValidator(_inside)]
-
-
-class RemoteFile(Config):
-    """One file to download."""
-
-    name: RelativePath
-    """Its name under `data/raw/<dataset>/`."""
-    urls: tuple[str, ...] = Field(min_length=1)
-    """Where it may be fetched; tried in order."""
-    bytes: int | None = Field(None, gt=0)
-    """Its size; None where the publisher states none."""
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    """Checksum; None where the publisher states none."""
-    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
-    """Checksum, for publishers who state only this one."""
 
 
 class Files(Config):

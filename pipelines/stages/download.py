@@ -8,11 +8,11 @@ from pathlib import Path
 
 import typer
 
-from pipelines.sources.fetch import FetchedFile, Patience, fetch_files
 from pipelines.sources.pack import draw_dataset, pack_folder
 from pipelines.sources.schema import Files, Folder, Generator, Source, load_source
 from pipelines.stage_run import stage_run
 from rtmo._config import Config
+from rtmo.fetch import FetchedFile, Patience, fetch_files
 from rtmo.formats.licence import Licence
 
 

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from pipelines.sources.archives import write_archive
-from pipelines.sources.fetch import Patience
 from pipelines.sources.schema import Source, SourceError, load_source
 from pipelines.stages.convert import convert, report_table
 from pipelines.stages.download import download
+from rtmo.fetch import Patience
 from rtmo.formats.coco import write_coco
 from rtmo.formats.records import FormatError
 from rtmo.skeleton import COCO17

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 
-from pipelines.sources.fetch import FetchError, Patience
 from pipelines.sources.schema import Source, SourceError, load_source
 from pipelines.stages.download import download
+from rtmo.fetch import FetchError, Patience
 
 
 @pytest.fixture

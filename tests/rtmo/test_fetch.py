@@ -7,8 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from pipelines.sources.fetch import FetchError, Patience, TransferError, fetch_files
-from pipelines.sources.schema import RemoteFile
+from rtmo.fetch import FetchError, Patience, RemoteFile, TransferError, fetch_files
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

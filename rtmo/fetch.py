@@ -14,9 +14,11 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import httpx
+from pydantic import AfterValidator, Field
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,7 +29,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from pipelines.sources.schema import RemoteFile
+from rtmo._config import Config
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,31 @@ SPARE_BYTES = 64 << 20
 """Room to leave on the disk besides the download."""
 REFUSALS = frozenset({400, 401, 403, 404, 405, 410, 451})
 """HTTP answers that will not change by asking again soon."""
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path:
+        raise ValueError(f"{path!r} must be a path inside its folder, with forward slashes")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+
+
+class RemoteFile(Config):
+    """One file to download."""
+
+    name: RelativePath
+    """Its name in the folder it is fetched into."""
+    urls: tuple[str, ...] = Field(min_length=1)
+    """Where it may be fetched; tried in order."""
+    bytes: int | None = Field(None, gt=0)
+    """Its size; None where the publisher states none."""
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{8,64}$")
+    """Checksum, or its beginning where the publisher states no more; None where nothing."""
+    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
+    """Checksum, for publishers who state only this one."""
 
 
 class FetchError(RuntimeError):
@@ -74,7 +101,7 @@ class FetchedFile:
     bytes: int
     sha256: str
     is_verified: bool
-    """Whether the source file states a checksum, which then was the right one."""
+    """Whether a checksum was stated, which then was the right one."""
 
 
 def fetch_files(
@@ -248,7 +275,7 @@ class _Fetch:
             if digest is None:
                 continue
             received = sha256 if algorithm == "sha256" else _digest(path, algorithm)
-            if received != digest:
+            if not received.startswith(digest):
                 raise FetchError(
                     f"{path.name} has {algorithm} {received}, expected {digest}: it was damaged "
                     "on the way or the file has changed"
@@ -256,7 +283,7 @@ class _Fetch:
         is_verified = any(expected.values())
         if not is_verified:
             logger.warning(
-                "%s: no checksum is stated in the source file; received %d bytes with sha256 %s",
+                "%s: no checksum is stated for it; received %d bytes with sha256 %s",
                 self._file.name,
                 size,
                 sha256,
