@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ app = typer.Typer(
 )
 
 Device = Literal["auto", "cpu", "cuda"]
-Model = Annotated[Path, typer.Option("--weights", help="Model file: .safetensors .onnx .xml")]
+Model = Annotated[
+    Path,
+    typer.Option(
+        "--weights",
+        help="Model file (.safetensors .pth .onnx .xml), or a published model: rtmo-s-body7",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -82,19 +89,15 @@ def evaluate(
     """Score any COCO-format keypoint result file."""
     from rtmo.evaluation.keypoint_ap import evaluate_keypoints
 
-    truth = _read_json(annotations)
-    if not isinstance(truth, dict) or not isinstance(truth.get("images"), list):
-        raise typer.BadParameter(f"{annotations} is no annotation file: it has no list `images`")
+    truth = _read_truth(annotations)
     found = _read_json(detections)
     if not isinstance(found, list):
         raise typer.BadParameter(f"{detections} is no COCO result list: expected a JSON list")
-    has_crowd_index = any("crowdIndex" in image for image in truth["images"][:1])
-    rules: Literal["coco", "crowdpose"] = "crowdpose" if has_crowd_index else "coco"
     report = evaluate_keypoints(
         truth,
         found,
         skeleton=_skeleton_of(truth, skeleton, annotations),
-        protocol=protocol or rules,
+        protocol=protocol or _protocol_of(truth),
     )
     if as_json:
         print(json.dumps(report.metrics))
@@ -102,6 +105,57 @@ def evaluate(
     print(f"{report.protocol} protocol, {report.num_images} images, {report.num_people} people")
     for name, value in report.metrics.items():
         print(f"{name:>10}  {value:.4f}")
+
+
+@app.command("verify-weights")
+def verify_weights(
+    weights: Annotated[str, typer.Argument(help="A published model's name, or a model file.")],
+    annotations: Annotated[Path, typer.Option(help="person_keypoints_val2017.json, or its like.")],
+    images: Annotated[Path, typer.Option(help="Folder of the pictures that the file lists.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="First pictures only.")] = None,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on your own copy of a dataset, beside the figure its authors published.
+
+    Score threshold 0.1, NMS at 0.65 and the published input size, as the published figures.
+    """
+    from rtmo.deployment.official_files import OFFICIAL_FILES
+    from rtmo.deployment.predictor import load_predictor
+    from rtmo.evaluation.keypoint_ap import evaluate_keypoints
+    from rtmo.evaluation.predict import predict_files
+
+    truth = _read_truth(annotations)
+    listed = truth["images"][:limit]
+    chosen = {image["id"] for image in listed}
+    truth = {
+        **truth,
+        "images": listed,
+        "annotations": [a for a in truth["annotations"] if a["image_id"] in chosen],
+    }
+    predictor = load_predictor(weights, device)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("predict", total=len(listed))
+        found = predict_files(
+            predictor, listed, images, lambda done, _all: progress.update(task, completed=done)
+        )
+    report = evaluate_keypoints(
+        truth, found, skeleton=predictor.skeleton, protocol=_protocol_of(truth)
+    )
+    official = OFFICIAL_FILES.get(weights)
+    published = {} if official is None else official.published
+    if as_json:
+        print(json.dumps({"measured": report.metrics, "published": dict(published)}))
+        return
+    table = Table("", "measured", "published", "difference")
+    for name, value in report.metrics.items():
+        figure = published.get(name)
+        beside = ("", "") if figure is None else (f"{figure:.3f}", f"{value - figure:+.4f}")
+        table.add_row(name, f"{value:.4f}", *beside)
+    Console().print(table)
+    print(f"{report.num_images} pictures, {report.num_people} people, {report.protocol} protocol")
+    if official is not None:
+        print(f"published: {official.measured_on}, trained on {official.trained_on}")
 
 
 @app.command()
@@ -168,10 +222,11 @@ def bench(
 def main() -> None:
     """Entry point: an input that cannot be used is one message and exit status 2."""
     from rtmo.deployment.runners import UnavailableError
+    from rtmo.fetch import FetchError
 
     try:
         app()
-    except (ValueError, OSError, UnavailableError) as error:
+    except (ValueError, OSError, UnavailableError, FetchError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
@@ -204,6 +259,23 @@ def _read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
         return json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def _read_truth(path: Path) -> Any:  # noqa: ANN401 - JSON
+    """An annotation file.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    truth = _read_json(path)
+    if not isinstance(truth, dict) or not isinstance(truth.get("images"), list):
+        raise typer.BadParameter(f"{path} is no annotation file: it has no list `images`")
+    return truth
+
+
+def _protocol_of(truth: Mapping[str, Any]) -> Literal["coco", "crowdpose"]:
+    has_crowd_index = any("crowdIndex" in image for image in truth["images"][:1])
+    return "crowdpose" if has_crowd_index else "coco"
 
 
 def _skeleton_of(truth: Mapping[str, Any], file: Path | None, source: Path) -> Skeleton:

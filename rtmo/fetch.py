@@ -172,6 +172,7 @@ class _Fetch:
                 self._transfer(url)
                 fetched = self._finished(self._part, url)
             except FetchError as error:
+                logger.warning("%s: %s", url, error)
                 refusals.append(f"{url}: {error}")
                 self._part.unlink(missing_ok=True)
                 continue

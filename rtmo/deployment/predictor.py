@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rtmo.deployment.metadata import MetadataError, input_size
+from rtmo.deployment.official_files import fetch_official
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
 from rtmo.deployment.runners import Device, Predictor, TorchPredictor, UnavailableError
 from rtmo.skeleton import Skeleton
 
-SUFFIXES = (".safetensors", ".onnx", ".xml", ".engine")
+SUFFIXES = (".safetensors", ".pth", ".onnx", ".xml", ".engine")
 """Model files that can be opened."""
 
 
@@ -26,7 +27,8 @@ def load_predictor(
     """The predictor for a model file: pictures in, `Poses` in original-picture pixels out.
 
     Args:
-        path: .safetensors, .onnx, OpenVINO .xml or TensorRT .engine.
+        path: .safetensors, official .pth, .onnx, OpenVINO .xml or TensorRT .engine; or the name of
+            a published model such as `rtmo-s-body7`, which is fetched once (`official_files`).
         device: `auto` takes a GPU when the runtime has one; `cuda` fails without one.
         score_threshold: people must score above this.
         nms_iou: box IoU above which the lower-scored of two people is dropped.
@@ -39,8 +41,11 @@ def load_predictor(
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a model this can open, or does not say what it is.
         UnavailableError: if this host cannot run it; the message says why.
+        FetchError: if a published model cannot be had; TransferError if the network fails.
     """
     path = Path(path)
+    if not path.suffix and not path.exists():
+        path = fetch_official(str(path))
     if path.suffix not in SUFFIXES:
         raise ValueError(
             f"{path} is not a model file: its suffix must be one of {', '.join(SUFFIXES)}"

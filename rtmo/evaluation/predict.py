@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from rtmo.structures import Poses
@@ -47,6 +49,39 @@ def predict_store(
         for row, poses in zip(rows, found, strict=True):
             detections.extend(coco_results(int(store.image_ids[row]), poses))
         progress(rows.stop, len(store))
+    return detections
+
+
+def predict_files(
+    predict: Callable[[np.ndarray], Poses],
+    images: Sequence[Mapping[str, Any]],
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    """Detections for the pictures that an annotation file lists, one picture at a time.
+
+    EXIF orientations are ignored, as the annotations of COCO and CrowdPose ignore them.
+
+    Args:
+        predict: BGR uint8 image -> `Poses` in its pixels.
+        images: the file's `images`: `id` and `file_name` of each.
+        folder: where the pictures are.
+        progress: called after each picture with (pictures done, pictures in all).
+
+    Returns:
+        A COCO result list, as of `predict_store`.
+
+    Raises:
+        FileNotFoundError: if a picture is missing or does not decode.
+    """
+    detections: list[dict[str, Any]] = []
+    for done, image in enumerate(images, start=1):
+        path = folder / str(image["file_name"])
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is None:
+            raise FileNotFoundError(f"image {image['id']}: there is no readable picture {path}")
+        detections.extend(coco_results(int(image["id"]), predict(pixels)))
+        progress(done, len(images))
     return detections
 
 

@@ -215,3 +215,32 @@ def test_every_command_has_help(rtmo, command):
     status, out, _ = rtmo(*command, "--help")
     assert status == 0
     assert "Usage" in out
+
+
+def test_verify_weights_measures_on_a_persons_own_copy(rtmo, model, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.full((64, 64, 3), 90, np.uint8))
+    person = {
+        "id": 1,
+        "image_id": 7,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [8, 8, 32, 48],
+        "area": 800.0,
+        "num_keypoints": 17,
+        "keypoints": [30, 30, 2] * 17,
+    }
+    images = [{"id": 7, "file_name": "a.jpg", "width": 64, "height": 64}]
+    truth = tmp_path / "truth.json"
+    categories = [{"id": 1, "name": "person", "keypoints": [], "skeleton": []}]
+    truth.write_text(
+        json.dumps({"images": images, "annotations": [person], "categories": categories})
+    )
+    arguments = ("verify-weights", model, "--annotations", truth, "--images", tmp_path)
+    status, out, _ = rtmo(*arguments, "--json")
+    assert status == 0
+    assert json.loads(out)["measured"]["AP"] == pytest.approx(1.0)
+    assert json.loads(out)["published"] == {}
+    (tmp_path / "a.jpg").unlink()
+    status, _, err = rtmo(*arguments)
+    assert status == 2
+    assert "image 7: there is no readable picture" in err

@@ -1,0 +1,203 @@
+"""The weights RTMO's authors published: names, addresses, checksums, figures. No torch.
+
+Source: SPEC section 9; mmpose's model zoo, configs/body_2d_keypoint/rtmo. The eight hexadecimal
+digits in a file's name are the first of its sha256.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from rtmo.fetch import Patience, RemoteFile, fetch_files
+from rtmo.model.config import PUBLISHED_INPUT_SIDES, Size
+from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
+
+ADDRESS = "https://download.openmmlab.com/mmpose/v1/projects/rtmo/"
+MIRROR_VARIABLE = "RTMO_MIRROR"
+"""Environment variable: an address that serves the same files, tried before the official one."""
+CACHE_VARIABLE = "RTMO_CACHE"
+"""Environment variable: the folder where fetched files are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialFile:
+    """One published checkpoint."""
+
+    file: str
+    """Its name at `ADDRESS`."""
+    size: Size
+    skeleton: Skeleton
+    trained_on: Literal["COCO", "CrowdPose", "body7", "body7 with CrowdPose's keypoints"]
+    measured_on: Literal["COCO val2017", "CrowdPose test"]
+    published: Mapping[str, float]
+    """Figures on `measured_on`, by our metrics' names, 0 to 1."""
+    bytes: int | None = None
+    """Where known."""
+    sha256: str | None = None
+    """The whole checksum where known."""
+
+    @property
+    def input_size(self) -> int:
+        """Side of the network input of the published figures, pixels."""
+        return PUBLISHED_INPUT_SIDES[self.size]
+
+    @property
+    def sha256_start(self) -> str:
+        """As much of the checksum as is known."""
+        return self.sha256 or self.file.removesuffix(".pth").split("-")[-1].split("_")[0]
+
+
+def _coco(ap: float, ap50: float, ap75: float, ar: float, ar50: float) -> Mapping[str, float]:
+    return MappingProxyType({"AP": ap, "AP50": ap50, "AP75": ap75, "AR": ar, "AR50": ar50})
+
+
+def _crowdpose(*figures: float) -> Mapping[str, float]:
+    names = ("AP", "AP50", "AP75", "AP_easy", "AP_medium", "AP_hard")
+    return MappingProxyType(dict(zip(names, figures, strict=True)))
+
+
+OFFICIAL_FILES: Mapping[str, OfficialFile] = MappingProxyType(
+    {
+        "rtmo-s-coco": OfficialFile(
+            "rtmo-s_8xb32-600e_coco-640x640-8db55a59_20231211.pth",
+            "s",
+            COCO17,
+            "COCO",
+            "COCO val2017",
+            _coco(0.677, 0.878, 0.737, 0.715, 0.908),
+        ),
+        "rtmo-m-coco": OfficialFile(
+            "rtmo-m_16xb16-600e_coco-640x640-6f4e0306_20231211.pth",
+            "m",
+            COCO17,
+            "COCO",
+            "COCO val2017",
+            _coco(0.709, 0.890, 0.778, 0.747, 0.920),
+        ),
+        "rtmo-l-coco": OfficialFile(
+            "rtmo-l_16xb16-600e_coco-640x640-516a421f_20231211.pth",
+            "l",
+            COCO17,
+            "COCO",
+            "COCO val2017",
+            _coco(0.724, 0.899, 0.788, 0.762, 0.927),
+        ),
+        "rtmo-t-body7": OfficialFile(
+            "rtmo-t_8xb32-600e_body7-416x416-f48f75cb_20231219.pth",
+            "t",
+            COCO17,
+            "body7",
+            "COCO val2017",
+            _coco(0.574, 0.803, 0.613, 0.611, 0.836),
+        ),
+        "rtmo-s-body7": OfficialFile(
+            "rtmo-s_8xb32-600e_body7-640x640-dac2bf74_20231211.pth",
+            "s",
+            COCO17,
+            "body7",
+            "COCO val2017",
+            _coco(0.686, 0.879, 0.744, 0.723, 0.908),
+            bytes=39_766_454,
+            sha256="dac2bf749bbfb51e69ca577ca0327dff4433e3be9a56b782f0b7ef94fb45247e",
+        ),
+        "rtmo-m-body7": OfficialFile(
+            "rtmo-m_16xb16-600e_body7-640x640-39e78cc4_20231211.pth",
+            "m",
+            COCO17,
+            "body7",
+            "COCO val2017",
+            _coco(0.726, 0.899, 0.790, 0.763, 0.926),
+        ),
+        "rtmo-l-body7": OfficialFile(
+            "rtmo-l_16xb16-600e_body7-640x640-b37118ce_20231211.pth",
+            "l",
+            COCO17,
+            "body7",
+            "COCO val2017",
+            _coco(0.748, 0.911, 0.813, 0.786, 0.939),
+            bytes=179_277_852,
+            sha256="b37118cee39b43531c23d9e443fbb4f0b8987f590d9c6ed61978d12ecfce84df",
+        ),
+        "rtmo-s-crowdpose": OfficialFile(
+            "rtmo-s_8xb32-700e_crowdpose-640x640-79f81c0d_20231211.pth",
+            "s",
+            CROWDPOSE14,
+            "CrowdPose",
+            "CrowdPose test",
+            _crowdpose(0.673, 0.882, 0.729, 0.737, 0.682, 0.591),
+        ),
+        "rtmo-m-crowdpose": OfficialFile(
+            "rrtmo-m_16xb16-700e_crowdpose-640x640-0eaf670d_20231211.pth",  # its double r
+            "m",
+            CROWDPOSE14,
+            "CrowdPose",
+            "CrowdPose test",
+            _crowdpose(0.711, 0.897, 0.771, 0.774, 0.719, 0.634),
+        ),
+        "rtmo-l-crowdpose": OfficialFile(
+            "rtmo-l_16xb16-700e_crowdpose-640x640-1008211f_20231211.pth",
+            "l",
+            CROWDPOSE14,
+            "CrowdPose",
+            "CrowdPose test",
+            _crowdpose(0.732, 0.907, 0.793, 0.792, 0.741, 0.653),
+        ),
+        "rtmo-l-body7-crowdpose": OfficialFile(
+            "rtmo-l_16xb16-700e_body7-crowdpose-640x640-5bafdc11_20231219.pth",
+            "l",
+            CROWDPOSE14,
+            "body7 with CrowdPose's keypoints",
+            "CrowdPose test",
+            _crowdpose(0.838, 0.947, 0.893, 0.888, 0.847, 0.772),
+        ),
+    }
+)
+"""By the name of the preset that trains the same."""
+
+
+def official_file(name: str) -> OfficialFile:
+    """Look a published file up.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in OFFICIAL_FILES:
+        close = difflib.get_close_matches(name, OFFICIAL_FILES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(OFFICIAL_FILES)}"
+        raise ValueError(f"{name!r} is neither a file nor a published model; {hint}")
+    return OFFICIAL_FILES[name]
+
+
+def fetch_official(name: str, patience: Patience | None = None) -> Path:
+    """The local copy of a published file, fetched and verified when it is not there yet.
+
+    Raises:
+        ValueError: if there is no published file of that name.
+        FetchError: if it cannot be had or is not the published one; the message says where a copy
+            got in another way must be put.
+        TransferError: if the network failed; what has come is kept, run again to continue.
+    """
+    official = official_file(name)
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    addresses = [ADDRESS] if mirror is None else [f"{mirror.rstrip('/')}/", ADDRESS]
+    remote = RemoteFile(
+        name=official.file,
+        urls=tuple(address + official.file for address in addresses),
+        bytes=official.bytes,
+        sha256=official.sha256_start,
+    )
+    (fetched,) = fetch_files((remote,), cache_folder(), patience or Patience())
+    return fetched.path
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept: RTMO_CACHE, or `rtmo` in the user's cache folder."""
+    if folder := os.environ.get(CACHE_VARIABLE):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rtmo"
