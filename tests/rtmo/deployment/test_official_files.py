@@ -82,7 +82,7 @@ def test_a_fetched_file_is_kept(published, mirror):
 
 def test_another_content_is_refused(published, mirror, caplog):
     next(mirror.iterdir()).write_bytes(b"something else")
-    with pytest.raises(TransferError, match="127.0.0.1:9"):  # the official address comes next
+    with pytest.raises(TransferError, match=r"127\.0\.0\.1:9"):  # the official address comes next
         fetch_official("rtmo-t-test", PATIENCE)
     assert re.search(r"has sha256 .*, expected .{8}: it was damaged", caplog.text)
     assert not list(official_files.cache_folder().glob("*.pth"))
