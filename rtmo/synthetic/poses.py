@@ -107,17 +107,15 @@ def _reaching(rng: Rng) -> Arm:
 
 
 ARM_GESTURES: tuple[Callable[[Rng], Arm], ...] = (
-    _hanging,
-    _hanging,
-    _hanging,
-    _folded,
-    _folded,
+    *(_hanging,) * 6,
+    *(_folded,) * 3,
     _raised,
     _spread,
     _waving,
     _on_hip,
     _reaching,
 )
+"""Each as often as it is named: arms hang in four of ten, as most people's do."""
 
 
 Limb = TypeVar("Limb", Arm, Leg)

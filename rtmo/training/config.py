@@ -17,6 +17,9 @@ class Phase(Config):
     """Epoch from which this phase holds."""
     pipeline: Literal["mosaic", "letterbox"] = "mosaic"
     """Input pipeline: SPEC's stage 1 or stage 2."""
+    input_size: int | None = Field(None, ge=64, multiple_of=32)
+    """Side of the training inputs, pixels; None takes the model's, or what multi-scale draws. A
+    smaller one at first sees more pictures in the same time (docs/experiments.md)."""
     loss: LossConfig = LossConfig()
     """Loss weights and targets."""
 

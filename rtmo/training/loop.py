@@ -266,7 +266,7 @@ class _Training:
         """Gradients of the mean loss over the micro-batches; the figures' means."""
         sums: dict[str, Tensor] = {}
         for index, batch in enumerate(group):
-            placed = self._place(batch)
+            placed = self._place(batch, phase)
             is_last = index == len(group) - 1
             with self.fabric.no_backward_sync(self.module, enabled=not is_last):
                 total, figures = self.module(placed.images, Truth(placed.targets, phase.loss))
@@ -277,18 +277,24 @@ class _Training:
         assert isinstance(means, Tensor)
         return dict(zip(sums, means.tolist(), strict=True))
 
-    def _place(self, batch: Batch) -> Batch:
-        """The batch on the device, at the input size of this step.
-
-        The first step keeps the loader's size, later ones draw theirs (SPEC section 5.5).
-        """
+    def _place(self, batch: Batch, phase: Phase) -> Batch:
+        """The batch on the device, at the input size of this step."""
         device = self.fabric.device
         images = batch.images.to(device, non_blocking=True)
         placed = replace(batch, images=images, targets=batch.targets.to(str(device)))
+        side = self._side(phase)
+        return placed if side is None else resize_batch(placed, side)
+
+    def _side(self, phase: Phase) -> int | None:
+        """Input side of this step; None keeps the loader's.
+
+        Multi-scale begins with the second step, as published (SPEC section 5.5).
+        """
+        if phase.input_size is not None:
+            return phase.input_size
         if self.multiscale is None or self.position.step == 0:
-            return placed
-        side = draw_size(self.config.seed, self.position.step, self.multiscale)
-        return resize_batch(placed, side)
+            return None
+        return draw_size(self.config.seed, self.position.step, self.multiscale)
 
     def _count_skipped(
         self, group: Sequence[Batch], phase: Phase, figures: Mapping[str, float]

@@ -31,8 +31,9 @@ def test_the_crowdpose_variant_of_the_embedded_dataset_is_more_crowded(repositor
     )
     assert isinstance(first, Generator)
     assert isinstance(second, Generator)
-    assert first.config.num_images == second.config.num_images
+    assert first.config.num_images.keys() == second.config.num_images.keys()
     assert first.config.group_prob < second.config.group_prob
+    assert first.config.crowd_weight < second.config.crowd_weight
 
 
 def test_official_coco_files_have_their_published_sizes_and_checksums(repository, shared):

@@ -155,3 +155,18 @@ def test_too_few_pictures_for_one_batch_are_an_error_that_says_so(tiny_store, tm
 def test_fp16_on_a_cpu_is_refused_instead_of_silently_becoming_bf16(tiny_store, tmp_path):
     with pytest.raises(ValueError, match="16-mixed needs a GPU"):
         run(tiny_store, tmp_path, CONFIG.model_copy(update={"precision": "16-mixed"}))
+
+
+def test_a_phase_trains_at_its_own_input_size(tiny_store, tmp_path):
+    sides = []
+
+    def watch(model):
+        model.register_forward_pre_hook(lambda _model, inputs: sides.append(inputs[0].shape[2:]))
+
+    first, second = CONFIG.phases
+    phases = (first.model_copy(update={"input_size": 96}), second)
+    result = run(tiny_store, tmp_path, CONFIG.model_copy(update={"phases": phases}), edit=watch)
+    half = len(sides) // 2
+    assert len(sides) == result.steps * 2  # two micro-batches a step
+    assert set(sides[:half]) == {(96, 96)}
+    assert set(sides[half:]) == {(64, 64)}
