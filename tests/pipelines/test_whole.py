@@ -119,17 +119,25 @@ def last_step(folder: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def untouched(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which nothing ran yet."""
+    return make_checkout(repository, tmp_path_factory.mktemp("untouched"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(untouched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which training ran in one go."""
-    folder = make_checkout(repository, tmp_path_factory.mktemp("undisturbed"))
+    folder = tmp_path_factory.mktemp("undisturbed") / "checkout"
+    shutil.copytree(untouched, folder)
     run(folder, "dvc", "repro", "train")
     return folder
 
 
 @pytest.fixture(scope="module")
-def finished(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(untouched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout whose training was killed once, and which then went on to the end."""
-    folder = make_checkout(repository, tmp_path_factory.mktemp("killed"))
+    folder = tmp_path_factory.mktemp("killed") / "checkout"
+    shutil.copytree(untouched, folder)
     kill_training(folder)
     last = last_step(folder)
     assert not (folder / "models" / "train").exists()
