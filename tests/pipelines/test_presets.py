@@ -25,6 +25,7 @@ ROWS = {
     "rtmo-l-crowdpose",
     "rtmo-l-body7-crowdpose",
 }
+SCALED_DOWN = "rtmo-s-coco-one-gpu"
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def with_preset(checkout: Path, name: str) -> Params:
     return load_params(checkout)
 
 
-@pytest.mark.parametrize("name", sorted(ROWS))
+@pytest.mark.parametrize("name", sorted(ROWS | {SCALED_DOWN}))
 def test_a_preset_names_every_setting_of_the_model_the_augmentation_and_the_losses(
     name: str, repository: Path
 ) -> None:
@@ -49,7 +50,7 @@ def test_a_preset_names_every_setting_of_the_model_the_augmentation_and_the_loss
     assert isinstance(params, dict)
     for section in ("data", "model", "augment"):
         assert keys(overlay[section]) == keys(params[section])
-    of_this_machine = {"seed", "cpu_threads", "max_skipped_steps", "resume_from"}
+    of_this_machine = {"seed", "processes", "cpu_threads", "max_skipped_steps", "resume_from"}
     assert keys(overlay["train"]) == keys(params["train"]) - of_this_machine
     for phase in overlay["train"]["phases"]:
         assert keys(phase) == keys(params["train"]["phases"][0])
@@ -64,7 +65,7 @@ def keys(section: dict[str, Any], prefix: str = "") -> set[str]:
 
 
 def test_there_is_a_preset_for_every_published_row(repository: Path) -> None:
-    assert set(preset_names(repository)) == ROWS
+    assert set(preset_names(repository)) == ROWS | {SCALED_DOWN}
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
@@ -180,6 +181,20 @@ def test_the_merged_sets_and_their_factors(checkout: Path) -> None:
         "posetrack18": 0.3,
     }
     assert {m.until_epoch for m in merged} == {669}
+
+
+def test_the_one_gpu_recipe_takes_the_published_steps_at_a_quarter_of_the_rate(
+    checkout: Path,
+) -> None:
+    published = with_preset(checkout, "rtmo-s-coco").train
+    small = with_preset(checkout, SCALED_DOWN).train
+    assert small.epochs / small.global_batch == published.epochs / published.global_batch
+    assert small.micro_batch == published.micro_batch
+    per_epoch = 221  # batches of 256 in train2017's pictures with people
+    for step in range(0, published.epochs * per_epoch, 500):
+        rate = learning_rate(published.optimizer.lr, step, per_epoch, published.optimizer)
+        other = learning_rate(small.optimizer.lr, step, 4 * per_epoch, small.optimizer)
+        assert other == pytest.approx(rate / 4, rel=0.04)  # one flat epoch is longer here
 
 
 def test_comments_and_keys_that_a_preset_does_not_name_are_kept(checkout: Path) -> None:
