@@ -49,6 +49,18 @@ class TargetBatch:
             None if self.ignore_mask is None else self.ignore_mask.to(device, non_blocking=True),
         )
 
+    def first(self, count: int) -> TargetBatch:
+        """Those of the first `count` pictures."""
+        return TargetBatch(
+            self.boxes_xyxy[:count],
+            self.keypoints_xy[:count],
+            self.is_labelled[:count],
+            self.is_annotated[:count],
+            self.areas[:count],
+            self.is_person[:count],
+            None if self.ignore_mask is None else self.ignore_mask[:count],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RawOutputs:

@@ -20,6 +20,8 @@ import typer
 
 from pipelines.dvc_graph import data_digest
 from pipelines.lineage import lineage
+from pipelines.params import load_params
+from pipelines.paths import repository_paths
 from pipelines.stage_run import StageRun, stage_run
 from pipelines.tracking import open_tracking
 from rtmo.data.dataset import TrainingSet
@@ -36,6 +38,7 @@ from rtmo.store import Store
 from rtmo.training.checkpoint import CheckpointFolder, open_checkpoints
 from rtmo.training.loop import Callbacks, FitResult, TrainingInterrupted, fit
 from rtmo.training.phases import phase_at
+from rtmo.training.ranks import is_first, is_rank, start_ranks
 from rtmo.training.reporting import ConsoleReporter, Reporter
 
 if TYPE_CHECKING:
@@ -49,6 +52,9 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 85
 """Exit status after SIGTERM: the state is saved, running the stage again continues. HTCondor's
 customary code for it; distinct from errors and from a death by signal (143)."""
+
+MODULE = "pipelines.stages.train"
+"""This file, for torchrun."""
 
 SAMPLE_IMAGES = 8
 """Training pictures in `sample_batch.png`."""
@@ -90,9 +96,7 @@ def train(processed: Path, out: Path, recipe: Recipe, surroundings: Surroundings
         Store.open(processed / "train"),
         Store.open(processed / "val"),
     )
-    dataset = TrainingSet(
-        training_store, recipe.model.input_size, recipe.augment, recipe.train.seed
-    )
+    dataset = training_set(training_store, recipe)
     out.mkdir(parents=True, exist_ok=True)
     # Kept with the checkpoints while training, so that reporters find it when they write.
     picture = surroundings.checkpoints.path / "sample_batch.png"
@@ -118,6 +122,35 @@ def train(processed: Path, out: Path, recipe: Recipe, surroundings: Surroundings
     shutil.copy(picture, out)
     write_outputs(out, recipe, training_store, result)
     return result
+
+
+def follow(processed: Path, recipe: Recipe, should_stop: Callable[[], bool]) -> None:
+    """Train as one of the further processes: the first one validates, reports and writes.
+
+    Raises:
+        ValueError: see `rtmo.training.loop.fit`.
+        TrainingInterrupted: asked to stop; the first process saved the state.
+    """
+    store = Store.open(processed / "train")
+    callbacks = Callbacks(
+        validate=lambda _model: {},
+        reporters=(),
+        show_step=lambda _figures: None,
+        should_stop=should_stop,
+    )
+    fit(
+        initial_model(recipe, store.skeleton),
+        training_set(store, recipe),
+        recipe.train,
+        callbacks,
+        None,
+        recipe.augment.multiscale,
+    )
+
+
+def training_set(store: Store, recipe: Recipe) -> TrainingSet:
+    """The training split as the recipe augments it."""
+    return TrainingSet(store, recipe.model.input_size, recipe.augment, recipe.train.seed)
 
 
 def initial_model(recipe: Recipe, skeleton: Skeleton) -> RTMO:
@@ -267,6 +300,10 @@ def run_stage(run: StageRun, should_stop: Callable[[], bool]) -> None:
     """Train as `params.yaml` says, tracked in MLflow, and publish the outputs."""
     params, paths = run.params, run.paths
     recipe = Recipe(params.model, params.augment, params.train, run.hash)
+    processed = paths.processed(params.data.dataset)
+    if not is_first():
+        follow(processed, recipe, should_stop)
+        return
     settings = params.model_dump(mode="json", include={"data", "model", "augment", "train"})
     tags = lineage(paths.root) | {
         "dataset": params.data.dataset,
@@ -280,14 +317,17 @@ def run_stage(run: StageRun, should_stop: Callable[[], bool]) -> None:
             run.publish(paths.trained) as out,
         ):
             surroundings = Surroundings(checkpoints, (reporter,), should_stop)
-            result = train(paths.processed(params.data.dataset), out, recipe, surroundings)
+            result = train(processed, out, recipe, surroundings)
         with run.publish(paths.report("train")) as reports:
             write_json(reports / "timing.json", timing(result))
         checkpoints.clear()
 
 
 def main() -> None:
-    """Command line; `dvc.yaml` is its caller."""
+    """Command line; `dvc.yaml` or torchrun is its caller."""
+    processes = load_params(repository_paths().root).train.processes
+    if processes > 1 and not is_rank():
+        raise SystemExit(start_ranks(MODULE, processes, interrupted=EXIT_INTERRUPTED))
     try:
         with stage_run("train") as run, stop_on_sigterm() as should_stop:
             run_stage(run, should_stop)
@@ -297,5 +337,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if is_first() else logging.WARNING, format="%(message)s")
     typer.run(main)

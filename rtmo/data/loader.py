@@ -104,8 +104,9 @@ class BatchLoader:
     def epoch(self, epoch: int, pipeline: Pipeline, start_batch: int = 0) -> Iterator[Batch]:
         """Batches `start_batch`, `start_batch + 1`, ... of an epoch."""
         order = epoch_order(len(self._dataset), self._dataset.seed, epoch)
-        order = order[: self._count * self._micro_batch * self._world_size]
-        batches = order[self._rank :: self._world_size].reshape(self._count, self._micro_batch)
+        order = order[: self._count * self._world_size * self._micro_batch]
+        # Ranks take neighbouring micro-batches: those that one process would accumulate.
+        batches = order.reshape(self._count, self._world_size, self._micro_batch)[:, self._rank]
         requests = [Request(epoch, pipeline, tuple(row)) for row in batches[start_batch:].tolist()]
         if self._workers is None:
             return _warn_of_unreadable(map(self._make.__getitem__, requests))

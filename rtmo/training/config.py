@@ -76,8 +76,11 @@ class TrainConfig(Config):
     """Images per forward pass and device."""
     global_batch: int = Field(gt=0)
     """Images per optimiser step over all devices; a multiple of micro_batch."""
+    processes: int = Field(1, gt=0)
+    """Training processes on this host, each with its own device: one per GPU. Each takes its share
+    of the global batch; norms see the micro-batches of their own process."""
     workers: int = Field(0, ge=0)
-    """Loader processes."""
+    """Loader processes of each training process."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Lightning Fabric's precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -31,8 +31,8 @@ def build_fabric(config: TrainConfig) -> Fabric:
     of the result.
 
     Raises:
-        ValueError: if a GPU is asked for and none is there, or fp16 on a CPU, which Fabric would
-            silently turn into bf16.
+        ValueError: if a GPU is asked for and none is there, or there are more processes than GPUs,
+            or fp16 on a CPU, which Fabric would silently turn into bf16.
     """
     accelerator = _accelerator(config)
     if accelerator == "cpu":
@@ -40,10 +40,17 @@ def build_fabric(config: TrainConfig) -> Fabric:
         _keep_freed_memory()
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
+    processes = int(os.environ["LOCAL_WORLD_SIZE"])
+    gpus = torch.cuda.device_count()
+    if accelerator == "cuda" and processes > gpus:
+        raise ValueError(
+            f"train.processes is {processes}, but this host has {gpus} GPU(s); set it to that "
+            "number, the global batch is accumulated"
+        )
     # Statistics of batch norms stay local to a process, as in the published recipe.
     return Fabric(
         accelerator=accelerator,
-        devices=int(os.environ["LOCAL_WORLD_SIZE"]),
+        devices=processes,
         num_nodes=int(os.environ["GROUP_WORLD_SIZE"]),
         precision=config.precision,
         strategy=DDPStrategy(broadcast_buffers=False),

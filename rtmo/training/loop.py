@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,7 @@ from rtmo.training.checkpoint import Checkpoint, Position
 from rtmo.training.clock import Clock, Pace
 from rtmo.training.devices import build_fabric
 from rtmo.training.ema import Ema
+from rtmo.training.memory import MicroBatchTooLargeError, is_out_of_memory, largest_below
 from rtmo.training.optim import build_optimizer, learning_rate, set_learning_rate
 from rtmo.training.phases import phase_at
 from rtmo.training.reporting import Reporter, StepFigures, warn_if_loader_bound
@@ -93,7 +95,7 @@ def fit(
     dataset: TrainingSet,
     config: TrainConfig,
     callbacks: Callbacks,
-    checkpoints: CheckpointFolder,
+    checkpoints: CheckpointFolder | None,
     multiscale: tuple[int, int] | None = None,
 ) -> FitResult:
     """Train `model` for `config.epochs`, continuing from the newest checkpoint if there is one.
@@ -103,13 +105,15 @@ def fit(
         dataset: the training split.
         config: the run.
         callbacks: validation, reports, the wish to stop.
-        checkpoints: where the run keeps its state, held by this process.
+        checkpoints: where the run keeps its state, held by this process; None on every process
+            but the first of several.
         multiscale: smallest and largest input side drawn per step; None keeps the dataset's.
 
     Raises:
         ValueError: if the dataset has fewer images than one global batch, if the processes' batches
             do not add up to it, or if the wished device is absent.
         TrainingInterrupted: if `should_stop` said so; the state is saved.
+        MicroBatchTooLargeError: if a step does not fit into memory.
         DivergenceError: if more than `max_skipped_steps` consecutive steps are non-finite.
         CheckpointError: if there are checkpoints and none can be read.
     """
@@ -127,7 +131,7 @@ class _Training:
         dataset: TrainingSet,
         config: TrainConfig,
         callbacks: Callbacks,
-        checkpoints: CheckpointFolder,
+        checkpoints: CheckpointFolder | None,
         multiscale: tuple[int, int] | None,
     ) -> None:
         self.config = config
@@ -153,9 +157,8 @@ class _Training:
         criterion = Criterion(model.skeleton)
         # Fabric cannot clip the gradients of a fused optimiser under fp16 loss scaling.
         self.optimizer = build_optimizer(model, config.optimizer, fused=not self._scales_loss)
-        self.module, self.wrapped_optimizer = self.fabric.setup(
-            TrainingStep(model, criterion), self.optimizer
-        )
+        self.step_module = TrainingStep(model, criterion)
+        self.module, self.wrapped_optimizer = self.fabric.setup(self.step_module, self.optimizer)
         self.ema = Ema(self.model, config.ema)
 
         self.clock = Clock()
@@ -167,8 +170,9 @@ class _Training:
         self.skipped_in_a_row = 0
 
     def resume(self) -> None:
-        """Take up the newest checkpoint, if there is one."""
-        checkpoint = self.checkpoints.load_latest()
+        """Take up the newest checkpoint, if there is one; other processes get it from the first."""
+        found = None if self.checkpoints is None else self.checkpoints.load_latest()
+        checkpoint: Checkpoint | None = self.fabric.broadcast(found)
         if checkpoint is None:
             return
         state = checkpoint.state
@@ -238,7 +242,7 @@ class _Training:
         )
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         with self.clock.during("forward_backward"):
-            figures = self._accumulate_gradients(group, phase)
+            figures = self._gradients_within_memory(group, phase)
         with self.clock.during("update"):
             norm = self.fabric.clip_gradients(
                 self.module,
@@ -261,6 +265,36 @@ class _Training:
             self.optimizer.zero_grad(set_to_none=True)
             self.ema.update(self.position.step)
         return figures
+
+    def _gradients_within_memory(self, group: Sequence[Batch], phase: Phase) -> dict[str, float]:
+        try:
+            return self._accumulate_gradients(group, phase)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            words = str(error).strip().splitlines()[-1]
+        # Outside the handler: the error keeps the tensors of the failed pass alive.
+        self.optimizer.zero_grad(set_to_none=True)
+        found = largest_below(partial(self._try, group[0], phase), self.config.micro_batch)
+        advice = (
+            f"{found} fits: set train.micro_batch to that, the global batch of "
+            f"{self.config.global_batch} is accumulated"
+            if found
+            else "not even one picture fits: use a smaller model or input_size"
+        )
+        raise MicroBatchTooLargeError(
+            f"a micro-batch of {self.config.micro_batch} pictures does not fit into memory "
+            f"({words}); {advice}"
+        )
+
+    def _try(self, batch: Batch, phase: Phase, count: int) -> None:
+        """Forward and backward on the first pictures of a batch, in this process alone."""
+        placed = self._place(batch, phase)
+        truth = Truth(placed.targets.first(count), phase.loss)
+        with self.fabric.autocast():
+            total, _ = self.step_module(placed.images[:count], truth)
+        total.backward()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _accumulate_gradients(self, group: Sequence[Batch], phase: Phase) -> dict[str, float]:
         """Gradients of the mean loss over the micro-batches; the figures' means."""
@@ -305,21 +339,21 @@ class _Training:
         log.warning("step %d skipped, not finite: %s", step, dict(figures))
         if self.skipped_in_a_row <= self.config.max_skipped_steps:
             return
-        dump = self.checkpoints.dump(
-            f"diverged-{step:09d}",
-            {
-                **self._state(),
+        words = (
+            f"{self.skipped_in_a_row} steps in a row had a non-finite loss or gradient, the last "
+            f"one at step {step}: {dict(figures)}. Lower train.optimizer.lr, lengthen its warm-up "
+            "or train in 32-true"
+        )
+        if self.checkpoints is not None:
+            evidence = {
                 "images": [batch.images for batch in group],
                 "image_ids": [batch.image_ids for batch in group],
                 "phase": phase.model_dump(),
                 "figures": dict(figures),
-            },
-        )
-        raise DivergenceError(
-            f"{self.skipped_in_a_row} steps in a row had a non-finite loss or gradient, the last "
-            f"one at step {step}: {dict(figures)}; weights and batch are in {dump}. Lower "
-            "train.optimizer.lr, lengthen its warm-up or train in 32-true"
-        )
+            }
+            dump = self.checkpoints.dump(f"diverged-{step:09d}", {**self._state(), **evidence})
+            words += f"; weights and batch are in {dump}"
+        raise DivergenceError(words)
 
     def _close_epoch(self, row: HistoryRow, pace: Pace) -> None:
         """Validate if due, keep the best weights, report; `row` is complete afterwards."""
@@ -361,7 +395,7 @@ class _Training:
         return bool(self.fabric.all_reduce(votes, reduce_op="sum"))
 
     def _save(self) -> None:
-        if self.fabric.is_global_zero:
+        if self.checkpoints is not None:
             with self.clock.during("checkpoint"):
                 self.checkpoints.save(Checkpoint(self.position, self._state()))
 
