@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,7 @@ import pytest
 from rtmo.formats.records import ImageRecord, PersonRecord, Polygons
 from rtmo.skeleton import COCO17, Skeleton
 from rtmo.store import Licence, Store, StoreMeta, write_store
+from tests.file_server import FileServer, serving
 
 # A shell that starts the tests in the background makes them ignore INT, and all their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,6 +33,13 @@ def shared() -> Path:
 def repository() -> Path:
     """Root of the checkout under test."""
     return ROOT
+
+
+@pytest.fixture
+def file_server() -> Iterator[FileServer]:
+    """A local HTTP server of files, which misbehaves on request."""
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

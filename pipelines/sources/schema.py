@@ -44,6 +44,27 @@ class Generator(Config):
     """What is drawn; the names of its splits are those of the source file."""
 
 
+class RemoteArchive(Config):
+    """A zip file of which only some members are fetched."""
+
+    name: RelativePath
+    """Its name in the locations of the splits."""
+    urls: tuple[str, ...] = Field(min_length=1)
+    """Where it lies; tried in order. The server must serve parts of files (HTTP ranges)."""
+    bytes: int | None = Field(None, gt=0)
+    """Its size; None where the publisher states none."""
+
+
+class Excerpt(Config):
+    """Get some pictures and their annotations out of large archives on the network."""
+
+    kind: Literal["excerpt"]
+    archives: tuple[RemoteArchive, ...] = Field(min_length=1)
+    """The archives, in the official layout."""
+    num_images: dict[Split, Annotated[int, Field(gt=0)]]
+    """Pictures of each split, out of those that show people with keypoints."""
+
+
 class Location(Config):
     """Where something lies in `data/raw/<dataset>/`."""
 
@@ -76,7 +97,7 @@ class Source(Config):
     """Which keypoints are annotated: a known name, or a skeleton written out."""
     licence: Licence
     """Terms of annotations and pictures; they travel with the data and the models."""
-    get: Annotated[Files | Folder | Generator, Field(discriminator="kind")]
+    get: Annotated[Files | Excerpt | Folder | Generator, Field(discriminator="kind")]
     """How to get it."""
     splits: dict[Split, SplitLocations] = Field(min_length=1)
     """Where each split lies. Without `gate`, that split is taken out of `train`."""
@@ -85,7 +106,7 @@ class Source(Config):
     def _check(self) -> Source:
         if "gate" in self.splits and "train" not in self.splits:
             raise ValueError("splits has gate but no train")
-        names = [file.name for file in self.get.files] if isinstance(self.get, Files) else []
+        names = [file.name for file in _remote_files(self.get)]
         if len(set(names)) != len(names):
             raise ValueError(f"two files have the same name: {names}")
         for split, locations in self.splits.items():
@@ -93,6 +114,8 @@ class Source(Config):
                 held_by = location.archive or location.path
                 if names and held_by not in names:
                     raise ValueError(f"split {split} lies in {held_by}, not one of {names}")
+        if isinstance(self.get, Excerpt):
+            self._check_excerpt(self.get)
         if isinstance(self.get, Generator) and set(self.splits) != set(self.get.config.num_images):
             raise ValueError(
                 f"splits are {sorted(self.splits)}, the generator draws "
@@ -100,12 +123,36 @@ class Source(Config):
             )
         return self
 
+    def _check_excerpt(self, excerpt: Excerpt) -> None:
+        if set(excerpt.num_images) != set(self.splits):
+            raise ValueError(
+                f"splits are {sorted(self.splits)}, num_images names {sorted(excerpt.num_images)}"
+            )
+        for split, locations in self.splits.items():
+            if locations.images is None or None in (
+                locations.images.archive,
+                locations.annotations.archive,
+            ):
+                raise ValueError(f"an excerpt needs archives for both parts of split {split}")
+
     @property
     def keypoints(self) -> Skeleton:
         """The skeleton, whichever way it is written."""
         if isinstance(self.skeleton, Skeleton):
             return self.skeleton
         return COCO17 if self.skeleton == "coco17" else CROWDPOSE14
+
+
+def _remote_files(
+    get: Files | Excerpt | Folder | Generator,
+) -> tuple[RemoteFile | RemoteArchive, ...]:
+    match get:
+        case Files(files=files):
+            return files
+        case Excerpt(archives=archives):
+            return archives
+        case Folder() | Generator():
+            return ()
 
 
 def load_source(path: Path) -> Source:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import typer
 
+from pipelines.sources.excerpt import fetch_excerpt
 from pipelines.sources.pack import draw_dataset, pack_folder
-from pipelines.sources.schema import Files, Folder, Generator, Source, load_source
+from pipelines.sources.schema import Excerpt, Files, Folder, Generator, Source, load_source
 from pipelines.stage_run import stage_run
 from rtmo._config import Config
 from rtmo.fetch import FetchedFile, Patience, fetch_files
@@ -32,9 +33,9 @@ class DownloadReport(Config):
     dataset: str
     licence: Licence
     origin: str
-    """`files`, `folder` or `generator`."""
+    """`files`, `excerpt`, `folder` or `generator`."""
     files: tuple[RawFile, ...]
-    """Empty for a folder or the generator: DVC hashes what was packed."""
+    """Whole files from the network; empty otherwise: DVC hashes what was packed."""
 
 
 def download(
@@ -56,6 +57,9 @@ def download(
             fetched = fetch_files(files, downloads, patience)
             for file in fetched:
                 _link(file.path, out / file.name)
+        case Excerpt() as excerpt:
+            fetch_excerpt(source, excerpt, downloads, patience)
+            pack_folder(source, downloads, out)
         case Folder(path=path):
             pack_folder(source, root / path, out)
         case Generator(config=config):

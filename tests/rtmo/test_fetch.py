@@ -1,82 +1,22 @@
 """The downloader against a real HTTP server that misbehaves on request."""
 
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 from rtmo.fetch import FetchError, Patience, RemoteFile, TransferError, fetch_files
+from tests.file_server import STALL, Cut
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PATIENCE = Patience(attempts=3, first_pause_s=0.01, timeout_s=2.0)
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT with ranges; `server.behave` may answer or change a request first."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        server = self.server
-        with server.lock:
-            server.requests.append((self.path, self.headers.get("Range")))
-            number = len(server.requests)
-        content, etag = server.content, server.etag
-        send, status = len(content), 200
-        behaviour = server.behave(number, self.path)
-        if isinstance(behaviour, int):
-            self.send_response(behaviour)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        start = 0
-        asked = self.headers.get("Range")
-        if asked and server.has_ranges and self.headers.get("If-Range", etag) == etag:
-            start, status = int(asked.removeprefix("bytes=").removesuffix("-")), 206
-            if start >= len(content):
-                self.send_response(416)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("Content-Type", server.content_type)
-        if etag:
-            self.send_header("ETag", etag)
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.end_headers()
-        if behaviour == "stall":
-            server.released.wait(5)
-        if isinstance(behaviour, tuple):
-            send = behaviour[1]
-        self.wfile.write(content[start : start + send])
-        self.close_connection = True
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
-def server():
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.lock = threading.Lock()
-    httpd.released = threading.Event()
-    httpd.requests = []
-    httpd.content, httpd.etag, httpd.has_ranges = CONTENT, '"v1"', True
-    httpd.content_type = "application/zip"
-    httpd.behave = lambda *_: None
-    httpd.url = f"http://127.0.0.1:{httpd.server_port}"
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-    thread.start()
-    yield httpd
-    httpd.released.set()
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+def server(file_server):
+    file_server.content = CONTENT
+    return file_server
 
 
 def remote(server, name="a.zip", **facts):
@@ -92,12 +32,13 @@ def test_files_arrive_verified_and_leave_nothing_behind(server, tmp_path):
     fetched = fetch(tmp_path, *(remote(server, f"{name}.zip") for name in "abc"))
     assert [file.name for file in fetched] == ["a.zip", "b.zip", "c.zip"]
     assert all(file.is_verified and file.sha256 == SHA256 for file in fetched)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "b.zip", "c.zip"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted(f"{name}.zip{end}" for name in "abc" for end in ("", ".received.json"))
     assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
 def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path):
-    server.behave = lambda number, _: ("cut", 1_000_000) if number < 4 else None
+    server.behave = lambda number, _: Cut(1_000_000) if number < 4 else None
     fetch(tmp_path, remote(server))
     starts = [asked for _, asked in server.requests]
     # Each attempt brings something, so none of them counts against the three allowed.
@@ -108,7 +49,7 @@ def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path):
 
 
 def test_the_next_run_goes_on_where_the_last_one_stopped(server, tmp_path):
-    server.behave = lambda number, _: ("cut", 1_000_000) if number == 1 else 503
+    server.behave = lambda number, _: Cut(1_000_000) if number == 1 else 503
     with pytest.raises(TransferError, match="run again to continue"):
         fetch(tmp_path, remote(server))
     kept = (tmp_path / "a.zip.part").stat().st_size
@@ -120,7 +61,7 @@ def test_the_next_run_goes_on_where_the_last_one_stopped(server, tmp_path):
 
 def test_a_file_that_changed_between_two_requests_is_fetched_anew(server, tmp_path):
     server.content, server.etag = bytes(2_000_000), '"old"'
-    server.behave = lambda number, _: ("cut", 1_000_000) if number == 1 else 503
+    server.behave = lambda number, _: Cut(1_000_000) if number == 1 else 503
     with pytest.raises(TransferError):
         fetch(tmp_path, remote(server, bytes=None, sha256=None))
     server.content, server.etag, server.behave = CONTENT, '"new"', lambda *_: None
@@ -130,7 +71,7 @@ def test_a_file_that_changed_between_two_requests_is_fetched_anew(server, tmp_pa
 
 def test_a_server_without_ranges_is_asked_for_everything(server, tmp_path):
     server.has_ranges = False
-    server.behave = lambda number, _: ("cut", 1_000_000) if number == 1 else None
+    server.behave = lambda number, _: Cut(1_000_000) if number == 1 else None
     fetch(tmp_path, remote(server))
     assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
@@ -164,7 +105,7 @@ def test_a_mirror_is_used_where_the_first_address_refuses(server, tmp_path):
 
 
 def test_a_silent_server_counts_as_broken(server, tmp_path):
-    server.behave = lambda number, _: "stall" if number == 1 else None
+    server.behave = lambda number, _: STALL if number == 1 else None
     patience = Patience(attempts=3, first_pause_s=0.01, timeout_s=0.3)
     fetch_files((remote(server),), tmp_path, patience)
     assert len(server.requests) >= 2
