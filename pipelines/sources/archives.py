@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from pipelines.sources.schema import Location, SourceError
+from pipelines.sources.schema import TAR, Location, SourceError
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip file can hold."""
@@ -109,25 +110,54 @@ def read_annotations(raw: Path, location: Location) -> bytes:
     if location.archive is None:
         path = raw / location.path
         if not path.is_file():
-            raise SourceError(f"{path} is missing; run `dvc repro download`")
+            raise _missing(path)
         return path.read_bytes()
+    if location.archive.endswith(TAR):
+        return _read_from_tar(raw / location.archive, location.path)
     with _open_archive(raw / location.archive) as archive:
         info = archive.NameToInfo.get(location.path)
         if info is None:
-            names = [name for name in archive.namelist() if name.endswith(".json")]
-            raise SourceError(
-                f"{location.archive} has no member {location.path}; its JSON files are {names[:9]}"
-            )
+            raise _no_member(location.archive, location.path, archive.namelist())
         if info.file_size > LARGEST_ANNOTATIONS:
             raise SourceError(f"{location.path} has {info.file_size} bytes, too many to read")
         return _read_member(archive, info)
+
+
+def _read_from_tar(path: Path, name: str) -> bytes:
+    try:
+        with tarfile.open(path) as archive:
+            # Some programs begin every name with "./".
+            members = {str(PurePosixPath(member.name)): member for member in archive.getmembers()}
+            if name not in members:
+                raise _no_member(path.name, name, members)
+            if members[name].size > LARGEST_ANNOTATIONS:
+                raise SourceError(f"{name} has {members[name].size} bytes, too many to read")
+            file = archive.extractfile(members[name])
+            if file is None:
+                raise SourceError(f"{name} is no file in {path.name}")
+            return file.read()
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (tarfile.TarError, EOFError) as error:
+        raise SourceError(
+            f"{path} is no tar file ({error}); delete it and download again"
+        ) from None
+
+
+def _no_member(archive: str, name: str, names: Iterable[str]) -> SourceError:
+    documents = [other for other in names if other.endswith(".json")]
+    return SourceError(f"{archive} has no member {name}; its JSON files are {documents[:9]}")
+
+
+def _missing(path: Path) -> SourceError:
+    return SourceError(f"{path} is missing; run `dvc repro download`")
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
-        raise SourceError(f"{path} is missing; run `dvc repro download`") from None
+        raise _missing(path) from None
     except zipfile.BadZipFile as error:
         raise SourceError(
             f"{path} is no zip file ({error}); delete it and download again"

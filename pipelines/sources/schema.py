@@ -16,6 +16,10 @@ from rtmo.synthetic.config import SyntheticConfig
 Split = Literal["train", "val", "gate"]
 
 
+TAR = ".tar"
+"""End of the name of a tar file; every other archive is a zip file."""
+
+
 class SourceError(ValueError):
     """A source file or its raw data cannot be used; the message says what to do."""
 
@@ -69,7 +73,8 @@ class Location(Config):
     """Where something lies in `data/raw/<dataset>/`."""
 
     archive: RelativePath | None = None
-    """Zip file that holds it; None for a plain file or folder."""
+    """Zip file that holds it, or a tar file for downloaded annotations; None for a plain file or
+    folder."""
     path: RelativePath
     """Path inside the archive, or under the dataset's raw folder."""
 
@@ -114,6 +119,15 @@ class Source(Config):
                 held_by = location.archive or location.path
                 if names and held_by not in names:
                     raise ValueError(f"split {split} lies in {held_by}, not one of {names}")
+            in_tar = [
+                location
+                for location in filter(None, (locations.images, locations.annotations))
+                if location.archive is not None and location.archive.endswith(TAR)
+            ]
+            if in_tar and (locations.images in in_tar or not isinstance(self.get, Files)):
+                raise ValueError(
+                    f"split {split}: only downloaded annotations may lie in a tar file"
+                )
         if isinstance(self.get, Excerpt):
             self._check_excerpt(self.get)
         if isinstance(self.get, Generator) and set(self.splits) != set(self.get.config.num_images):

@@ -1,5 +1,7 @@
 """Archives: the same bytes every time, and nothing outside their folder."""
 
+import io
+import tarfile
 import zipfile
 
 import pytest
@@ -59,6 +61,26 @@ def test_damage_is_named(tmp_path):
         pytest.raises(SourceError, match=r"a\.jpg is damaged"),
     ):
         pictures.read("a.jpg")
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_annotations_are_read_from_a_tar_file(tmp_path, prefix):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, content in (("train.json", b"{}"), ("val.json", b"[1]")):
+            info = tarfile.TarInfo(prefix + name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        archive.addfile(tarfile.TarInfo("link.txt"))
+    assert read_annotations(tmp_path, Location(archive="a.tar", path="val.json")) == b"[1]"
+    with pytest.raises(
+        SourceError, match=r"no member test\.json; its JSON files are .'train\.json'"
+    ):
+        read_annotations(tmp_path, Location(archive="a.tar", path="test.json"))
+    (tmp_path / "page.tar").write_text("<html>quota exceeded</html>")
+    with pytest.raises(SourceError, match="no tar file"):
+        read_annotations(tmp_path, Location(archive="page.tar", path="test.json"))
+    with pytest.raises(SourceError, match="is missing; run `dvc repro download`"):
+        read_annotations(tmp_path, Location(archive="no.tar", path="test.json"))
 
 
 def test_what_is_missing_is_named(tmp_path):

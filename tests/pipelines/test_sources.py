@@ -79,6 +79,25 @@ def test_a_broken_source_file_is_explained(write, changes, message):
         load_source(write(**changes))
 
 
+def test_pictures_in_a_tar_file_are_refused(write):
+    in_tar = {"archive": "train2017.tar", "path": "train2017"}
+    files = [{"name": "train2017.tar", "urls": ["https://example.org/train2017.tar"]}]
+    changes = {
+        "get": {"kind": "files", "files": files},
+        "splits": {"train": {"images": in_tar, "annotations": in_tar | {"path": "a.json"}}},
+    }
+    with pytest.raises(SourceError, match="only downloaded annotations may lie in a tar file"):
+        load_source(write(**changes))
+
+
+def test_an_excerpt_names_a_number_for_every_split(write, repository):
+    get = json.loads((repository / "sources/coco-small.json").read_text())["get"]
+    assert load_source(write(get=get)).get.num_images == {"train": 800, "val": 200}
+    del get["num_images"]["val"]
+    with pytest.raises(SourceError, match="num_images names \\['train'\\]"):
+        load_source(write(get=get))
+
+
 def test_a_missing_source_file_names_those_that_exist(repository):
     with pytest.raises(SourceError, match="'coco-sample'"):
         load_source(repository / "sources/koko.json")
