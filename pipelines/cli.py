@@ -16,13 +16,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.data_cli import data
 from pipelines.params import load_params
-from pipelines.paths import Paths, repository_paths
+from pipelines.paths import checkout
 from pipelines.serving import DEFAULT_PORT
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
+app.add_typer(data)
 console = Console()
 
 FLUSH_S = 3.0
@@ -35,22 +37,6 @@ SHOWN_METRICS = ("AP", "AP50", "AR", "AP_easy", "AP_medium", "AP_hard")
 
 Why = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
 Target = Annotated[str, typer.Argument(help="The last stage to bring up to date.")]
-
-
-class NotACheckoutError(RuntimeError):
-    """The working directory is not the repository root."""
-
-
-def checkout() -> Paths:
-    """Paths in the working directory.
-
-    Raises:
-        NotACheckoutError: if that is not the repository root.
-    """
-    paths = repository_paths()
-    if not (paths.root / "dvc.yaml").exists():
-        raise NotACheckoutError(f"no dvc.yaml in {paths.root}; go to the repository root")
-    return paths
 
 
 @app.command()
@@ -198,7 +184,7 @@ def main() -> None:
         app()
     except Exception as error:
         if type(error).__module__.startswith(
-            ("pipelines.", "__main__")
+            ("pipelines.", "rtmo.", "__main__")
         ):  # named by us, worded for people
             sys.exit(f"error: {error}")
         raise

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class NotACheckoutError(RuntimeError):
+    """The working directory is not the repository root."""
+
+
 @dataclass(frozen=True, slots=True)
 class Paths:
     """Where things lie in a checkout."""
@@ -33,6 +37,10 @@ class Paths:
     def processed(self, dataset: str) -> Path:
         """Converted dataset: one store per split."""
         return self.root / "data" / "processed" / dataset
+
+    def downloads(self, dataset: str) -> Path:
+        """Finished and unfinished downloads of a dataset; local, like all of `runs`."""
+        return self.runs / "downloads" / dataset
 
     @property
     def trained(self) -> Path:
@@ -67,3 +75,15 @@ def repository_paths() -> Paths:
     """
     root = Path.cwd().resolve()
     return Paths(root, Path(os.environ.get("DVC_ROOT", root)).resolve())
+
+
+def checkout() -> Paths:
+    """Paths in the working directory, for commands that a person types.
+
+    Raises:
+        NotACheckoutError: if that is not the repository root.
+    """
+    paths = repository_paths()
+    if not (paths.root / "dvc.yaml").exists():
+        raise NotACheckoutError(f"no dvc.yaml in {paths.root}; go to the repository root")
+    return paths

@@ -177,11 +177,16 @@ def _open(archive: RemoteArchive, client: httpx.Client, patience: Patience) -> R
         except (FetchError, TransferError) as error:
             failures.append(error)
             continue
-        if archive.bytes in (None, remote.size):
+        found = (remote.size, remote.version)
+        version = archive.version if url == archive.urls[0] else None
+        expected = (archive.bytes or remote.size, version or remote.version)
+        if found == expected:
             return remote
         failures.append(
             FetchError(
-                f"{url} offers {remote.size} bytes, expected {archive.bytes}: the file has changed"
+                f"{url} offers {found[0]} bytes of version {found[1]}, expected {expected[0]} of "
+                f"{expected[1]}: the file has changed; `rtmo-pipeline data refresh` takes it as it "
+                "is now"
             )
         )
     kind = TransferError if TransferError in map(type, failures) else FetchError

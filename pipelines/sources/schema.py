@@ -57,6 +57,9 @@ class RemoteArchive(Config):
     """Where it lies; tried in order. The server must serve parts of files (HTTP ranges)."""
     bytes: int | None = Field(None, gt=0)
     """Its size; None where the publisher states none."""
+    version: str | None = None
+    """The mark of its version (ETag or Last-Modified) at the first address; another one is refused.
+    None where none is known: `rtmo-pipeline data refresh` writes it."""
 
 
 class Excerpt(Config):

@@ -96,7 +96,7 @@ def main() -> None:
     with stage_run("download") as run:
         dataset = run.params.data.dataset
         source = load_source(run.paths.source(dataset))
-        downloads = run.paths.runs / "downloads" / dataset
+        downloads = run.paths.downloads(dataset)
         with run.publish(run.paths.raw(dataset)) as out:
             download(
                 source, out, root=run.paths.state_root, downloads=downloads, patience=Patience()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import httpx
 
+from rtmo.fetch.pages import is_web_page
 from rtmo.fetch.remote import (
     FaultError,
     FetchError,
@@ -18,6 +20,41 @@ from rtmo.fetch.remote import (
     require_content,
     version_of,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the first byte of a remote file tells of the whole."""
+
+    bytes: int | None
+    """Its size; None where the server does not say."""
+    version: str | None
+    """The server's mark of this version; None where it has none."""
+    has_parts: bool
+    """Whether the server serves parts of it."""
+
+
+def first_look(url: str, client: httpx.Client, patience: Patience) -> Look:
+    """Ask for size and version of a file without fetching it.
+
+    Raises:
+        FetchError: if the server refuses.
+        TransferError: if network or server failed too often in a row.
+    """
+
+    def attempt() -> Look:
+        with client.stream("GET", url, headers=_headers(0, 1)) as response:
+            require_content(response)
+            if is_web_page(response):  # perhaps a form before the file
+                return Look(None, None, has_parts=False)
+            version = version_of(response)
+            if response.status_code == httpx.codes.PARTIAL_CONTENT:
+                _, size = content_range(response.headers.get("content-range", ""))
+                return Look(size, version, has_parts=True)
+            length = response.headers.get("content-length")
+            return Look(int(length) if length else None, version, has_parts=False)
+
+    return _insist(url, attempt, int, patience)
 
 
 class RemoteBytes:
@@ -37,7 +74,13 @@ class RemoteBytes:
         self.url = url
         self._client = client
         self._patience = patience
-        self.size, self._version = self._insist(self._first_look, int)
+        look = first_look(url, client, patience)
+        if not look.has_parts:
+            raise FetchError(f"{url} does not serve parts of a file (HTTP range requests)")
+        if look.bytes is None:
+            raise FetchError(f"{url} does not say how large the file is")
+        self.size = look.bytes
+        self.version = look.version
 
     def read(self, start: int, length: int) -> bytes:
         """The bytes [start, start + length), or fewer at the end of the file.
@@ -49,24 +92,13 @@ class RemoteBytes:
         end = min(start + length, self.size)
         content = bytearray()
         while start + len(content) < end:
-            self._insist(lambda: self._receive(start, end, content), lambda: len(content))
+            _insist(
+                self.url,
+                lambda: self._receive(start, end, content),
+                lambda: len(content),
+                self._patience,
+            )
         return bytes(content)
-
-    def _insist(self, attempt: Callable[[], Result], received: Callable[[], int]) -> Result:
-        try:
-            return insist(self.url, attempt, received, self._patience, threading.Event())
-        except (FetchError, TransferError) as error:
-            raise type(error)(f"{self.url}: {error}") from error
-
-    def _first_look(self) -> tuple[int, str | None]:
-        with self._client.stream("GET", self.url, headers=_headers(0, 1)) as response:
-            require_content(response)
-            if response.status_code != httpx.codes.PARTIAL_CONTENT:
-                raise FetchError("does not serve parts of a file (HTTP range requests)")
-            _, size = content_range(response.headers.get("content-range", ""))
-            if size is None:
-                raise FetchError("does not say how large the file is")
-            return size, version_of(response)
 
     def _receive(self, start: int, end: int, content: bytearray) -> None:
         """One request for what is still missing of a span."""
@@ -76,7 +108,7 @@ class RemoteBytes:
             if response.status_code != httpx.codes.PARTIAL_CONTENT:
                 raise FetchError("has stopped to serve parts of the file")
             begins, size = content_range(response.headers.get("content-range", ""))
-            if (size, version_of(response)) != (self.size, self._version):
+            if (size, version_of(response)) != (self.size, self.version):
                 raise FetchError("the file changed while it was being read; run again")
             if begins != offset:
                 raise FaultError(f"sends from byte {begins}, asked for {offset}")
@@ -84,6 +116,15 @@ class RemoteBytes:
                 content += chunk[: end - start - len(content)]
         if start + len(content) < end:
             raise FaultError(f"ended after {len(content)} of {end - start} bytes")
+
+
+def _insist(
+    url: str, attempt: Callable[[], Result], received: Callable[[], int], patience: Patience
+) -> Result:
+    try:
+        return insist(url, attempt, received, patience, threading.Event())
+    except (FetchError, TransferError) as error:
+        raise type(error)(f"{url}: {error}") from error
 
 
 def _headers(start: int, end: int) -> dict[str, str]:

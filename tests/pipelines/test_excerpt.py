@@ -172,8 +172,17 @@ def test_a_server_without_ranges_is_named(official, source, get):
 
 
 def test_another_size_than_stated_is_refused(source, get):
-    with pytest.raises(FetchError, match="expected 5: the file has changed"):
+    with pytest.raises(
+        FetchError, match=r"expected 5 of .*: the file has changed; `rtmo-pipeline data refresh`"
+    ):
         get(source(bytes=5))
+
+
+def test_another_version_than_stated_is_refused(official, source, get):
+    assert len(pictures_in(get(source(version='"v1"')))) == 12
+    official.etag = '"v2"'
+    with pytest.raises(FetchError, match=r'of version "v2", expected .* of "v1": the file has ch'):
+        get(source(train=13, version='"v1"'))
 
 
 def test_a_mirror_is_used_where_the_first_address_refuses(official, source, get):
