@@ -30,6 +30,7 @@ class Shift:
 
 
 STALL = "stall"
+"""Silence in the middle of the body."""
 UNMEASURED = "unmeasured"
 """Without a Content-Length: the end of the connection is the end of the file."""
 
@@ -116,7 +117,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if behaviour == STALL:
+            self.wfile.write(body[: len(body) // 2])
             self.server.released.wait(5)
+            body = b""
         if isinstance(behaviour, Cut):
             body = body[: behaviour.bytes]
         if self.command != "HEAD":

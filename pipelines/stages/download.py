@@ -13,7 +13,7 @@ from pipelines.sources.pack import draw_dataset, pack_folder
 from pipelines.sources.schema import Excerpt, Files, Folder, Generator, Source, load_source
 from pipelines.stage_run import stage_run
 from rtmo._config import Config
-from rtmo.fetch import FetchedFile, Patience, fetch_files
+from rtmo.fetch import FetchedFile, FetchError, Patience, fetch_files
 from rtmo.formats.licence import Licence
 
 
@@ -54,7 +54,14 @@ def download(
     fetched: tuple[FetchedFile, ...] = ()
     match source.get:
         case Files(files=files):
-            fetched = fetch_files(files, downloads, patience)
+            try:
+                fetched = fetch_files(files, downloads, patience)
+            except FetchError as error:
+                error.add_note(
+                    f"If the publisher changed a file, `rtmo-pipeline data refresh {source.dataset}` "
+                    "takes it as it is now."
+                )
+                raise
             for file in fetched:
                 _link(file.path, out / file.name)
         case Excerpt() as excerpt:

@@ -276,8 +276,8 @@ class _Fetch:
             received = sha256 if algorithm == "sha256" else _digest(path, algorithm)
             if not received.startswith(digest):
                 raise FetchError(
-                    f"{path.name} has {algorithm} {received}, expected {digest}: it was damaged "
-                    "on the way or the file has changed"
+                    f"{path} has {algorithm} {received}, expected {digest}: it was damaged on the "
+                    "way or the file has changed; delete it"
                 )
         is_verified = any(expected.values())
         if not is_verified:

@@ -5,9 +5,12 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+from pipelines.paths import Paths
 from pipelines.sources.schema import Source, SourceError, load_source
 from pipelines.stages.download import download
 from rtmo.fetch import FetchError, Patience
@@ -90,8 +93,18 @@ def test_official_coco_put_there_by_hand_must_be_the_official_files(repository, 
     (tmp_path / "downloads").mkdir()
     for file in source.get.files:
         (tmp_path / "downloads" / file.name).write_text("something else")
-    with pytest.raises(FetchError, match="expected 19336861798; delete it"):
+    with pytest.raises(FetchError, match="expected 19336861798; delete it") as caught:
         get(source, tmp_path / "out", tmp_path)
+    assert "`rtmo-pipeline data refresh coco` takes it" in caught.value.__notes__[0]
+
+
+def test_unfinished_files_lie_outside_what_dvc_deletes(repository):
+    paths = Paths(repository, repository)
+    stages = YAML(typ="safe").load(repository / "dvc.yaml")["stages"].values()
+    outs = [out for stage in stages for out in stage["outs"] if isinstance(out, str)]
+    tops = {Path(out).parts[0] for out in outs}
+    assert {"data", "models", "reports"} <= tops
+    assert paths.downloads("coco").relative_to(repository).parts[0] not in tops
 
 
 @pytest.mark.parametrize("stage", ["download", "convert"])

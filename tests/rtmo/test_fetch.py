@@ -1,12 +1,17 @@
 """The downloader against a real HTTP server that misbehaves on request."""
 
 import hashlib
+import json
+import re
+import shutil
+import threading
 
 import numpy as np
 import pytest
 
 from rtmo.fetch import FetchError, Patience, RemoteFile, TransferError, fetch_files
-from tests.file_server import STALL, Cut
+from rtmo.fetch.files import SPARE_BYTES
+from tests.file_server import STALL, UNMEASURED, Cut, Shift
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -108,7 +113,8 @@ def test_a_silent_server_counts_as_broken(server, tmp_path):
     server.behave = lambda number, _: STALL if number == 1 else None
     patience = Patience(attempts=3, first_pause_s=0.01, timeout_s=0.3)
     fetch_files((remote(server),), tmp_path, patience)
-    assert len(server.requests) >= 2
+    assert len(server.requests) == 2
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
 def test_a_server_that_is_not_there_is_a_fault_of_the_network(server, tmp_path):
@@ -130,6 +136,111 @@ def test_another_content_is_refused_and_not_kept(server, tmp_path, algorithm):
         fetch(tmp_path, remote(server, **facts))
     assert not list(tmp_path.glob("a.zip"))
     assert not list(tmp_path.glob("a.zip.part"))
+
+
+def test_another_content_than_received_before_is_refused(server, tmp_path):
+    fetch(tmp_path, remote(server, bytes=None, sha256=None))
+    (tmp_path / "a.zip").unlink()
+    server.content, server.etag = CONTENT[::-1], '"v2"'
+    with pytest.raises(FetchError, match=f"received before: {SHA256}; the file has changed"):
+        fetch(tmp_path, remote(server, bytes=None, sha256=None))
+    assert not (tmp_path / "a.zip").exists()
+    (tmp_path / "a.zip.received.json").unlink()
+    fetch(tmp_path, remote(server, bytes=None, sha256=None))
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT[::-1]
+
+
+def test_several_files_come_side_by_side(server, tmp_path):
+    all_asked = threading.Barrier(4)
+
+    def wait(*_):
+        all_asked.wait(5)
+
+    server.behave = wait
+    fetch_files(tuple(remote(server, f"{name}.zip") for name in "abcd"), tmp_path, PATIENCE)
+
+
+def test_a_mirror_is_used_where_the_first_address_stays_busy(server, tmp_path):
+    server.behave = lambda _, path: 503 if path == "/busy.zip" else None
+    urls = (f"{server.url}/busy.zip", f"{server.url}/here.zip")
+    (fetched,) = fetch(tmp_path, remote(server, urls=urls))
+    assert fetched.url == urls[1]
+    server.behave = lambda _, path: 503 if path == "/busy.zip" else 404
+    with pytest.raises(TransferError, match=r"busy\.zip: failed 3 times.*here\.zip: answers 404"):
+        fetch(tmp_path, remote(server, "b.zip", urls=urls))
+
+
+@pytest.mark.parametrize(("facts", "goes_on"), [({}, True), ({"sha256": None}, False)])
+def test_a_mirror_goes_on_with_what_the_first_began_if_a_checksum_is_stated(
+    server, tmp_path, facts, goes_on
+):
+    server.behave = lambda number, path: (
+        Cut(1_000_000) if number == 1 else 503 if path == "/busy.zip" else None
+    )
+    urls = (f"{server.url}/busy.zip", f"{server.url}/here.zip")
+    fetch(tmp_path, remote(server, urls=urls, **facts))
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    path, asked = server.requests[-1]
+    assert path == "/here.zip"
+    assert (asked is not None) == goes_on
+
+
+@pytest.mark.parametrize("facts", [{}, {"bytes": None, "sha256": None}])
+def test_a_file_that_came_whole_before_an_interruption_does_not_come_again(server, tmp_path, facts):
+    fetch(tmp_path, remote(server, **facts))
+    (tmp_path / "a.zip").rename(tmp_path / "a.zip.part")
+    note = {"url": f"{server.url}/a.zip", "version": server.etag}
+    (tmp_path / "a.zip.part.json").write_text(json.dumps(note))
+    server.requests.clear()
+    fetch(tmp_path, remote(server, **facts))
+    assert all(asked == f"bytes={len(CONTENT)}-" for _, asked in server.requests)
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+
+
+def interrupted(server, folder, **facts):
+    """Leave the beginning of a file behind, as a run that was given up."""
+    server.behave = lambda number, _: Cut(1_000_000) if number == 1 else 503
+    with pytest.raises(TransferError):
+        fetch(folder, remote(server, **facts))
+    server.behave = lambda *_: None
+
+
+def test_a_part_that_begins_elsewhere_is_not_taken(server, tmp_path):
+    interrupted(server, tmp_path)
+    begins = []
+    server.behave = lambda *_: begins.append(1) or Shift(7) if not begins else None
+    fetch(tmp_path, remote(server))
+    assert begins
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+
+
+def test_a_part_of_another_version_is_not_taken(server, tmp_path):
+    interrupted(server, tmp_path, sha256=None)
+    server.content, server.etag = CONTENT[::-1], '"v2"'
+    server.heeds_if_range = False
+    fetch(tmp_path, remote(server, sha256=None))
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT[::-1]
+
+
+def test_a_file_that_has_become_shorter_is_fetched_anew(server, tmp_path):
+    interrupted(server, tmp_path, bytes=None, sha256=None)
+    server.content = CONTENT[:1000]
+    fetch(tmp_path, remote(server, bytes=None, sha256=None))
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT[:1000]
+
+
+def test_a_file_of_unannounced_length_is_compared_with_what_is_stated(server, tmp_path):
+    server.behave = lambda *_: UNMEASURED
+    fetch(tmp_path, remote(server))
+    server.content = CONTENT[:-1]
+    with pytest.raises(FetchError, match="2999999 bytes, expected 3000000"):
+        fetch(tmp_path, remote(server, "b.zip"))
+
+
+def test_bytes_rate_and_time_left_are_shown(server, tmp_path, capfd):
+    fetch(tmp_path, remote(server))
+    shown = capfd.readouterr().err
+    assert re.search(r"a\.zip .* 3\.0/3\.0 MB +[\d.]+ MB/s +0:00:00", shown)
 
 
 def test_a_web_page_is_not_taken_for_the_file(server, tmp_path):
@@ -158,3 +269,14 @@ def test_a_disk_that_is_too_small_is_noticed_first(server, tmp_path):
     with pytest.raises(FetchError, match="GiB are still to come"):
         fetch(tmp_path, remote(server, bytes=10**16))
     assert server.requests == []
+
+
+def test_a_disk_that_is_too_small_for_what_the_server_announces_is_noticed_first(
+    server, tmp_path, monkeypatch
+):
+    usage = shutil.disk_usage(tmp_path)._replace(free=SPARE_BYTES + 2_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(FetchError, match="GiB are still to come"):
+        fetch(tmp_path, remote(server, bytes=None, sha256=None))
+    assert len(server.requests) == 1
+    assert not (tmp_path / "a.zip.part").exists()
