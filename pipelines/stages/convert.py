@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -26,6 +30,11 @@ from rtmo.skeleton import Skeleton
 from rtmo.store import Store, StoreMeta, write_store
 
 SPLITS: tuple[Split, ...] = ("train", "val", "gate")
+TAKEN_AHEAD = 8
+"""Pictures per core that are read before the one that is due."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class ProblemReport(Config):
@@ -200,15 +209,45 @@ def _checked(
     records: Iterable[ImageRecord], pictures: Pictures, skeleton: Skeleton, findings: Findings
 ) -> Iterator[tuple[ImageRecord, bytes]]:
     """Every picture that is there and can be read, with its people."""
-    for record in records:
-        if record.file_name not in pictures:
-            findings.add(Problem.IMAGE_FILE_MISSING, f"image {record.id} ({record.file_name})")
-            continue
-        jpeg = pictures.read(record.file_name)
-        repaired = check_picture(record, jpeg, findings)
+    there = _read_pictures(records, pictures, findings)
+    for repaired, jpeg, found in _in_order(_check, there):
+        findings.merge(found)
         if repaired is not None:
             examine(repaired, skeleton, findings)
             yield repaired, jpeg
+
+
+def _read_pictures(
+    records: Iterable[ImageRecord], pictures: Pictures, findings: Findings
+) -> Iterator[tuple[ImageRecord, bytes]]:
+    for record in records:
+        if record.file_name in pictures:
+            yield record, pictures.read(record.file_name)
+        else:
+            findings.add(Problem.IMAGE_FILE_MISSING, f"image {record.id} ({record.file_name})")
+
+
+def _check(picture: tuple[ImageRecord, bytes]) -> tuple[ImageRecord | None, bytes, Findings]:
+    """The repaired record, its JPEG and what was found wrong with it."""
+    record, jpeg = picture
+    findings = Findings()
+    return check_picture(record, jpeg, findings), jpeg, findings
+
+
+def _in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """As `map`, with a thread per core: decoding a JPEG does not hold Python's lock.
+
+    Only a few items are taken ahead of the one that is due, so that a large dataset stays on disk.
+    """
+    cores = os.cpu_count() or 1
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > TAKEN_AHEAD * cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _report(store: Store, in_file: int, findings: Findings) -> SplitReport:

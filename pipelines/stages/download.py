@@ -57,10 +57,8 @@ def download(
             try:
                 fetched = fetch_files(files, downloads, patience)
             except FetchError as error:
-                error.add_note(
-                    f"If the publisher changed a file, `rtmo-pipeline data refresh {source.dataset}` "
-                    "takes it as it is now."
-                )
+                command = f"rtmo-pipeline data refresh {source.dataset}"
+                error.add_note(f"If the publisher changed a file, `{command}` takes the new one.")
                 raise
             for file in fetched:
                 _link(file.path, out / file.name)

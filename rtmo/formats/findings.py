@@ -165,3 +165,10 @@ class Findings:
         kept = self.examples.setdefault(problem, [])
         if len(kept) < EXAMPLES_KEPT:
             kept.append(example)
+
+    def merge(self, others: Findings) -> None:
+        """Count what was found elsewhere as found after all that is here."""
+        self.counts.update(others.counts)
+        for problem, examples in others.examples.items():
+            kept = self.examples.setdefault(problem, [])
+            kept += examples[: EXAMPLES_KEPT - len(kept)]

@@ -121,6 +121,24 @@ def test_every_fault_of_a_picture_is_counted(layout, tmp_path, picture_file):
     assert train.read_image(index).shape == (33, 44, 3)
 
 
+def test_pictures_and_findings_keep_their_order_on_any_number_of_cores(
+    layout, tmp_path, monkeypatch, picture_file
+):
+    wrong = {("train", 10 * number + 1): picture_file(30, 30, number) for number in range(2, 20, 2)}
+    source, raw = layout(pictures=wrong | {("train", 31): b"no picture"})
+    hashes = set()
+    for cores in (1, 2, 7):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        out = tmp_path / f"on{cores}"
+        report, _ = converted(source, raw, out, gate_fraction=0.0)
+        examples = report.splits["train"].problems["image_size_wrong"].examples
+        assert [line.split()[1] for line in examples] == ["21", "41", "61", "81", "101"]
+        files = sorted(path for path in out.rglob("*") if path.is_file())
+        contents = b"".join(path.read_bytes() for path in files)
+        hashes.add(hashlib.sha256(contents).hexdigest())
+    assert len(hashes) == 1
+
+
 def test_a_training_picture_that_is_also_in_val_is_dropped(layout, tmp_path, picture_file):
     same = picture_file(64, 64, seed=77)
     pictures = {("train", 31): same, ("val", 11): same}

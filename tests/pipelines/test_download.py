@@ -95,7 +95,7 @@ def test_official_coco_put_there_by_hand_must_be_the_official_files(repository, 
         (tmp_path / "downloads" / file.name).write_text("something else")
     with pytest.raises(FetchError, match="expected 19336861798; delete it") as caught:
         get(source, tmp_path / "out", tmp_path)
-    assert "`rtmo-pipeline data refresh coco` takes it" in caught.value.__notes__[0]
+    assert "`rtmo-pipeline data refresh coco` takes the new one" in caught.value.__notes__[0]
 
 
 def test_unfinished_files_lie_outside_what_dvc_deletes(repository):
