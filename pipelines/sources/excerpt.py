@@ -10,9 +10,10 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 
 from pipelines.sources.archives import LARGEST_ANNOTATIONS, LARGEST_PICTURE
 from pipelines.sources.remote_zip import RemoteZip
-from pipelines.sources.schema import Excerpt, RemoteArchive, Source, SourceError, SplitLocations
+from pipelines.sources.schema import Excerpt, RemoteArchive, Source, SourceError
 from rtmo._config import Config
 from rtmo.fetch import (
     FetchError,
@@ -36,6 +37,8 @@ from rtmo.fetch import (
 logger = logging.getLogger(__name__)
 
 RECEIPT = "excerpt.json"
+WHOLE = "whole"
+"""Folder of the annotation files as published, so that another number of pictures is soon taken."""
 
 
 class Receipt(Config):
@@ -50,8 +53,8 @@ class Receipt(Config):
 def fetch_excerpt(source: Source, excerpt: Excerpt, folder: Path, patience: Patience) -> None:
     """Bring pictures and annotations into the folder, in the layout of the source.
 
-    A picture that is there already is not fetched again, so a broken run is continued; a complete
-    excerpt needs no network. What belongs to none of the splits is deleted.
+    What is there already is not fetched again, so a broken run is continued; a complete excerpt
+    needs no network. Pictures of none of the splits are deleted.
 
     Raises:
         SourceError: if an archive or annotation file is not what the source file says.
@@ -65,17 +68,21 @@ def fetch_excerpt(source: Source, excerpt: Excerpt, folder: Path, patience: Pati
     files: dict[str, int] = {}
     with _open_archives(excerpt, patience) as archives:
         for split, locations in source.splits.items():
-            archive = archives[locations.annotations.archive or ""]
-            path = locations.annotations.path
-            document = _read_document(archive, path)
+            images, annotations = locations.images, locations.annotations
+            # The schema sees to it that every part of an excerpt lies in an archive.
+            assert images is not None
+            assert images.archive is not None
+            assert annotations.archive is not None
+            path, whole = annotations.path, folder / WHOLE
+            _bring(archives[annotations.archive], [path], whole, LARGEST_ANNOTATIONS, patience)
+            document = _read_document(whole / path)
             chosen = choose_pictures(document, excerpt.num_images[split], path)
             small = json.dumps(_reduced(document, chosen), separators=(",", ":")).encode()
             _write(folder / path, small)
             files[path] = zlib.crc32(small)
-            files |= _fetch_pictures(archives, locations, chosen, folder, patience)
-    for there in [there for there in folder.rglob("*") if there.is_file()]:
-        if there.relative_to(folder).as_posix() not in files:
-            there.unlink()
+            members = [f"{images.path}/{name}" for name in chosen]
+            files |= _bring(archives[images.archive], members, folder, LARGEST_PICTURE, patience)
+    _keep_only(files, folder)
     receipt = Receipt(get=excerpt, files=files)
     (folder / RECEIPT).write_text(receipt.model_dump_json(indent=2) + "\n")
 
@@ -114,11 +121,9 @@ def _reduced(document: dict[str, Any], chosen: list[str]) -> dict[str, Any]:
     return document | {"images": images, "annotations": annotations}
 
 
-def _read_document(archive: RemoteZip, path: str) -> dict[str, Any]:
-    logger.info("reading %s, %.0f MB", path, archive.info(path).compress_size / 1e6)
-    content = archive.read(path, LARGEST_ANNOTATIONS)
+def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(content)
+        document = json.loads(path.read_bytes())
     except ValueError as error:
         raise SourceError(f"{path} is no JSON file ({error})") from None
     if not isinstance(document, dict):
@@ -126,30 +131,23 @@ def _read_document(archive: RemoteZip, path: str) -> dict[str, Any]:
     return document
 
 
-def _fetch_pictures(
-    archives: dict[str, RemoteZip],
-    locations: SplitLocations,
-    names: list[str],
-    folder: Path,
-    patience: Patience,
+def _bring(
+    archive: RemoteZip, names: list[str], folder: Path, largest: int, patience: Patience
 ) -> dict[str, int]:
-    """Fetch what is missing of the named pictures; CRC-32 of each by path."""
-    assert locations.images is not None
-    archive = archives[locations.images.archive or ""]
-    infos = [archive.info(f"{locations.images.path}/{name}") for name in names]
+    """Fetch what is missing of the named members into the folder; CRC-32 of each by name."""
+    infos = [archive.info(name) for name in names]
     missing = [info for info in infos if _crc32(folder / info.filename) != info.CRC]
-    total = sum(info.file_size for info in missing)
     folder.mkdir(parents=True, exist_ok=True)
-    require_space(total, folder)
+    require_space(sum(info.file_size for info in missing), folder)
+    shown = names[0] if len(names) == 1 else f"{len(missing)} members"
     with transfer_display() as progress, ThreadPoolExecutor(patience.files_at_once) as pool:
-        task = progress.add_task(f"{locations.images.archive}: {len(missing)} files", total=total)
+        total = sum(info.compress_size for info in missing)
+        advance = partial(progress.advance, progress.add_task(shown, total=total))
 
-        def bring(name: str) -> None:
-            content = archive.read(name, LARGEST_PICTURE)
-            _write(folder / name, content)
-            progress.advance(task, len(content))
+        def fetch(name: str) -> None:
+            _write(folder / name, archive.read(name, largest, advance))
 
-        jobs = [pool.submit(bring, info.filename) for info in missing]
+        jobs = [pool.submit(fetch, info.filename) for info in missing]
         try:
             for job in jobs:
                 job.result()
@@ -191,6 +189,14 @@ def _open(archive: RemoteArchive, client: httpx.Client, patience: Patience) -> R
         )
     kind = TransferError if TransferError in map(type, failures) else FetchError
     raise kind(f"no part of {archive.name} can be had: {'; '.join(map(str, failures))}")
+
+
+def _keep_only(files: Iterable[str], folder: Path) -> None:
+    """Delete what an excerpt with other pictures left behind."""
+    keep = {folder / path for path in files}
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path not in keep and not path.is_relative_to(folder / WHOLE):
+            path.unlink()
 
 
 def _is_complete(excerpt: Excerpt, folder: Path) -> bool:

@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from bisect import bisect_right
+from collections.abc import Callable
 
 from pipelines.sources.schema import SourceError
 from rtmo.fetch import RemoteBytes
@@ -56,8 +57,10 @@ class RemoteZip:
             raise SourceError(f"{self._remote.url} has no member {name}")
         return self._infos[name]
 
-    def read(self, name: str, largest: int) -> bytes:
-        """The content of a member.
+    def read(
+        self, name: str, largest: int, advance: Callable[[int], object] = lambda _: None
+    ) -> bytes:
+        """The content of a member; `advance` is told of bytes as they come.
 
         Raises:
             SourceError: if it is not there, has more than `largest` bytes, is damaged or packed in
@@ -71,7 +74,7 @@ class RemoteZip:
         end = self._starts[bisect_right(self._starts, info.header_offset)]
         length = min(end - info.header_offset, info.compress_size + MOST_AROUND_MEMBER)
         try:
-            content = _unpack(self._remote.read(info.header_offset, length), info)
+            content = _unpack(self._remote.read(info.header_offset, length, advance), info)
         except (struct.error, zlib.error, ValueError) as error:
             raise SourceError(f"{name} is damaged in {self._remote.url} ({error})") from None
         return content

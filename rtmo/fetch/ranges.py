@@ -82,8 +82,15 @@ class RemoteBytes:
         self.size = look.bytes
         self.version = look.version
 
-    def read(self, start: int, length: int) -> bytes:
+    def read(
+        self, start: int, length: int, advance: Callable[[int], object] = lambda _: None
+    ) -> bytes:
         """The bytes [start, start + length), or fewer at the end of the file.
+
+        Args:
+            start: of the span.
+            length: of the span.
+            advance: is told how many bytes have come, as they come.
 
         Raises:
             FetchError: if the server refuses, or the file is no longer the one first seen.
@@ -94,13 +101,15 @@ class RemoteBytes:
         while start + len(content) < end:
             _insist(
                 self.url,
-                lambda: self._receive(start, end, content),
+                lambda: self._receive(start, end, content, advance),
                 lambda: len(content),
                 self._patience,
             )
         return bytes(content)
 
-    def _receive(self, start: int, end: int, content: bytearray) -> None:
+    def _receive(
+        self, start: int, end: int, content: bytearray, advance: Callable[[int], object]
+    ) -> None:
         """One request for what is still missing of a span."""
         offset = start + len(content)
         with self._client.stream("GET", self.url, headers=_headers(offset, end)) as response:
@@ -114,6 +123,7 @@ class RemoteBytes:
                 raise FaultError(f"sends from byte {begins}, asked for {offset}")
             for chunk in response.iter_raw():
                 content += chunk[: end - start - len(content)]
+                advance(len(chunk))
         if start + len(content) < end:
             raise FaultError(f"ended after {len(content)} of {end - start} bytes")
 
