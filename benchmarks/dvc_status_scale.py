@@ -42,7 +42,10 @@ def main(clone: Path) -> None:
         for number in range(shards):
             fill(processed / split / f"images-{number:05d}.bin")
         fill(processed / split / "meta.json")
-    show("archives and stores: dvc commit", timed(["commit", "-qf", "download", "convert"], clone))
+    show(
+        "archives and stores: dvc commit",
+        timed(["commit", "-q", "-f", "download", "convert"], clone),
+    )
     show("archives and stores: dvc status", *status(["download", "convert"], clone))
 
     for split, count in PICTURES.items():
