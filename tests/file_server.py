@@ -62,9 +62,6 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FileServer
 
-    def do_HEAD(self) -> None:
-        self.answer(self.server.behave(0, self.path), asked=None)
-
     def do_GET(self) -> None:
         server = self.server
         asked = self.headers.get("Range")
@@ -122,8 +119,7 @@ class Handler(BaseHTTPRequestHandler):
             body = b""
         if isinstance(behaviour, Cut):
             body = body[: behaviour.bytes]
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.wfile.write(body)
         self.close_connection = behaviour is not None
 
     def log_message(self, *args: object) -> None:

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from pipelines.sources.schema import SourceError
-from rtmo.fetch import RemoteBytes
+from rtmo.fetch import RemoteBytes, TransferError
 
 LARGEST_DIRECTORY = 256 << 20
 """Bytes; COCO's largest archive has 118,288 members and a directory of about 10 MB."""
@@ -41,11 +41,11 @@ class RemoteZip:
                 self._infos = dict(archive.NameToInfo)
                 starts = [info.header_offset for info in archive.infolist()]
                 self._starts = sorted((*starts, archive.start_dir))
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+            # zipfile takes a broken connection for a broken file.
+            if isinstance(error.__context__, TransferError):
+                raise error.__context__ from None
             raise SourceError(f"{remote.url} is no zip file ({error})") from None
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._infos
 
     def info(self, name: str) -> zipfile.ZipInfo:
         """What the directory says of a member.
@@ -70,6 +70,8 @@ class RemoteZip:
         info = self.info(name)
         if info.file_size > largest:
             raise SourceError(f"{name} has {info.file_size} bytes, expected at most {largest}")
+        if not 0 <= info.header_offset < self._starts[-1]:
+            raise SourceError(f"{self._remote.url} has no room for {name} before its directory")
         # A member ends before the next one, or the directory, begins.
         end = self._starts[bisect_right(self._starts, info.header_offset)]
         length = min(end - info.header_offset, info.compress_size + MOST_AROUND_MEMBER)

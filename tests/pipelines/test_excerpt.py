@@ -12,7 +12,7 @@ from pipelines.sources.remote_zip import RemoteZip
 from pipelines.sources.schema import Source, SourceError
 from pipelines.stages.convert import convert
 from pipelines.stages.download import download
-from rtmo.fetch import FetchError, Patience, RemoteBytes
+from rtmo.fetch import FetchError, Patience, RemoteBytes, TransferError
 from rtmo.formats.coco import write_coco
 from rtmo.skeleton import COCO17
 from tests.file_server import Cut
@@ -285,6 +285,20 @@ def test_a_member_that_unpacks_to_more_than_announced_is_refused(open_zip):
         open_zip(lying).read("bomb.jpg", 1000)
     with pytest.raises(SourceError, match="1000000 bytes, expected at most 1000"):
         open_zip(honest).read("bomb.jpg", 1000)
+
+
+def test_a_busy_server_is_not_taken_for_a_broken_archive(file_server, open_zip):
+    file_server.behave = lambda number, _: 503 if number > 1 else None
+    with pytest.raises(TransferError, match="answers 503"):
+        open_zip(packed({"a": b"b"}))
+
+
+def test_a_member_that_lies_nowhere_is_refused(open_zip):
+    content = bytearray(packed({"a.jpg": b"some bytes"}, zipfile.ZIP_STORED))
+    at = content.index(b"PK\1\2") + 42  # position of the local header, in the directory
+    content[at : at + 4] = (10_000).to_bytes(4, "little")
+    with pytest.raises(SourceError, match=r"no room for a\.jpg"):
+        open_zip(bytes(content)).read("a.jpg", 100)
 
 
 @pytest.mark.parametrize(
