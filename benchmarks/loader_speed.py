@@ -28,9 +28,9 @@ from rtmo.store import Store
 def plain_sample(dataset: TrainingSet, augment: AugmentConfig, index: int) -> None:
     """What `TrainingSet.sample` does, with the plain mosaic, warp and mixup."""
     rng = generator(Purpose.SAMPLE, 0, 0, index)
-    plan = draw_plan(rng, augment.mosaic, index, len(dataset), dataset.input_size)
-    pictures = partial(dataset._picture, unreadable=[])  # noqa: SLF001 - the same pictures
-    skeleton = dataset._store.skeleton  # noqa: SLF001
+    plan = draw_plan(rng, augment.mosaic, index, dataset.num_samples(0), dataset.input_size)
+    pictures = partial(dataset._picture, 0, unreadable=[])  # noqa: SLF001 - the same pictures
+    skeleton = dataset.skeleton
     image, labels = render(plan, pictures, skeleton.flip_permutation, dataset.input_size)
     image = shift_hsv(image, draw_hsv(rng, augment.hsv))
     if rng.random() < augment.flip_prob:
@@ -51,7 +51,7 @@ def main() -> None:
     dataset = TrainingSet(Store.open(arguments.store), arguments.side, augment, seed=0)
     times: dict[str, list[float]] = {"fast": [], "plain": []}
     for number in range(arguments.samples):
-        index = number % len(dataset)
+        index = number % dataset.num_samples(0)
         begin = time.perf_counter()
         dataset.sample(0, index, "mosaic")
         between = time.perf_counter()

@@ -55,7 +55,8 @@ def mosaic(
         boxes = np.clip(labels.boxes_xyxy * ratio + [x, y, x, y], 0, 2 * side)
         points = labels.keypoints_xy * ratio + [x, y]
         is_labelled = labels.is_labelled * inside(points, 2 * side)
-        parts.append((boxes, points, is_labelled, labels.areas * ratio**2))
+        areas = labels.areas * ratio**2
+        parts.append((boxes, points, is_labelled, labels.is_annotated, areas))
     return canvas, Labels(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -75,6 +76,7 @@ def perspective(
         np.clip(np.array(boxes).reshape(-1, 4), 0, side),
         points,
         labels.is_labelled * inside(points, side),
+        labels.is_annotated,
         labels.areas * np.linalg.det(matrix[:2, :2]),
     )
 
@@ -99,6 +101,7 @@ def mixup(
     boxes = np.clip(picture.labels.boxes_xyxy * (ratio * drawn.scale), 0, other_side)
     points = picture.labels.keypoints_xy * (ratio * drawn.scale)
     is_labelled = picture.labels.is_labelled * inside(points, other_side)
+    is_annotated = picture.labels.is_annotated
     if drawn.is_mirrored:
         square = square[:, ::-1]
         boxes = np.stack(
@@ -107,6 +110,7 @@ def mixup(
         )
         points = points[:, flip_permutation] * [-1, 1] + [other_side - 1, 0]
         is_labelled = is_labelled[:, flip_permutation]
+        is_annotated = is_annotated[:, flip_permutation]
     padded_side = max(side, other_side)
     padded = np.full((padded_side, padded_side, 3), GREY, np.uint8)
     padded[:other_side, :other_side] = square
@@ -119,6 +123,7 @@ def mixup(
         np.clip(np.concatenate([labels.boxes_xyxy, boxes - [x, y, x, y]]), 0, side),
         np.concatenate([labels.keypoints_xy, points]),
         np.concatenate([labels.is_labelled, is_labelled]),
+        np.concatenate([labels.is_annotated, is_annotated]),
         np.concatenate([labels.areas, picture.labels.areas * (ratio * drawn.scale) ** 2]),
     )
 

@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+MERGED = "merged"
+"""Folder of the merged sets, by name, in the raw and the processed folder of the main dataset."""
+
 
 class NotACheckoutError(RuntimeError):
     """The working directory is not the repository root."""

@@ -75,6 +75,8 @@ class StoreMeta(Config):
     """By whose rules the split is evaluated."""
     skeleton: Skeleton
     """Keypoints in the order of every array."""
+    unannotated: tuple[str, ...] = ()
+    """Keypoints that the dataset never annotates: those that the skeleton of a merged set lacks."""
     licence: Licence
     """Terms of annotations and pictures."""
 
@@ -138,6 +140,12 @@ class Store:
     def skeleton(self) -> Skeleton:
         """Keypoints in the order of every array."""
         return self.meta.skeleton
+
+    @cached_property
+    def is_annotated(self) -> np.ndarray:
+        """(K,) float32: 1.0 where the dataset annotates this keypoint at all, else 0.0."""
+        unannotated = self.meta.unannotated
+        return np.array([name not in unannotated for name in self.skeleton.keypoints], np.float32)
 
     @property
     def num_people(self) -> int:

@@ -102,21 +102,27 @@ def random_store(
     picture_file: Callable[..., bytes],
     random_records: Callable[..., list[ImageRecord]],
 ) -> Callable[..., Store]:
-    """Writes and opens a store of random records: `random_store(count, skeleton)`."""
+    """Writes and opens a store of random records: `random_store(count, skeleton, dataset)`."""
 
-    def make(count: int, skeleton: Skeleton = COCO17) -> Store:
+    def make(
+        count: int,
+        skeleton: Skeleton = COCO17,
+        dataset: str = "random",
+        unannotated: tuple[str, ...] = (),
+    ) -> Store:
         meta = StoreMeta(
-            dataset="random",
+            dataset=dataset,
             split="train",
             protocol="coco",
             skeleton=skeleton,
+            unannotated=unannotated,
             licence=Licence(name="none", url="https://example.org", commercial_use="yes"),
         )
         records = [
             (record, picture_file(record.height, record.width, record.id))
             for record in random_records(count, skeleton)
         ]
-        write_store(tmp_path / "store", meta, records)
-        return Store.open(tmp_path / "store")
+        write_store(tmp_path / dataset, meta, records)
+        return Store.open(tmp_path / dataset)
 
     return make

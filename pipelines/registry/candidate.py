@@ -64,12 +64,13 @@ class Candidate:
     @property
     def licences(self) -> tuple[Licence, ...]:
         """Of the data, and of weights the training started from."""
-        data = Licence.model_validate(self.card["licence"])
+        cards = (self.card, *self.card["merged"])
+        data = dict.fromkeys(Licence.model_validate(card["licence"]) for card in cards)
         initial = self.card["train"]["init_weights"]
         if initial is None:
-            return (data,)
+            return tuple(data)
         weights = Licence(name=f"weights {initial}", url="", commercial_use="unknown")
-        return (data, weights)
+        return (*data, weights)
 
 
 def read_candidate(paths: Paths) -> Candidate:

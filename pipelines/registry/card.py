@@ -70,6 +70,12 @@ class Card:
             f"{training['input_size']} px, {training['training_images']} training images, seed "
             f"{training['seed']}. Weights: {training['weights']}."
         )
+        for merged in training["merged"]:
+            yield (
+                f"Merged with {merged['sampling_factor']:.0%} of {merged['dataset']} "
+                f"({merged['training_images']} images) an epoch, up to epoch "
+                f"{merged['until_epoch']}."
+            )
         yield from ("", "## Quality", "", "| metric | validation | gate |", "|---|---|---|")
         for name, figure in candidate.metrics.items():
             gate_figure = candidate.gate_metrics.get(name, float("nan"))

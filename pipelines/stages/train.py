@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +21,18 @@ import typer
 from pipelines.dvc_graph import data_digest
 from pipelines.lineage import lineage
 from pipelines.params import load_params
-from pipelines.paths import repository_paths
+from pipelines.paths import MERGED, repository_paths
 from pipelines.stage_run import StageRun, stage_run
 from pipelines.tracking import open_tracking
 from rtmo.data.dataset import TrainingSet
 from rtmo.data.loader import BatchLoader
+from rtmo.data.mixture import MergedStore
 from rtmo.deployment.runners import TorchPredictor
 from rtmo.drawing import draw_people, mosaic_grid
 from rtmo.evaluation.config import EvaluateConfig
 from rtmo.evaluation.keypoint_ap import evaluate_keypoints
 from rtmo.evaluation.predict import predict_store
+from rtmo.formats.licence import combined_licence
 from rtmo.model import build_rtmo, load_weights
 from rtmo.model.initialisation import calm_classifier
 from rtmo.model.weights import save_weights
@@ -42,6 +44,7 @@ from rtmo.training.ranks import is_first, is_rank, start_ranks
 from rtmo.training.reporting import ConsoleReporter, Reporter
 
 if TYPE_CHECKING:
+    from pipelines.params import MergedSet
     from rtmo.data.config import AugmentConfig
     from rtmo.data.loader import Batch
     from rtmo.model.config import ModelConfig
@@ -71,6 +74,8 @@ class Recipe:
     train: TrainConfig
     stage_hash: str
     """Written into the weights; the key of everything this training leaves behind."""
+    merge: tuple[MergedSet, ...] = ()
+    """Sets to train on besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,9 @@ class Surroundings:
 
 
 def train(processed: Path, out: Path, recipe: Recipe, surroundings: Surroundings) -> FitResult:
-    """Train on `processed/train`, validate on `processed/val`, write the best weights to `out`.
+    """Train on `processed/train` and merged sets, validate on `processed/val`, write to `out`.
+
+    The weights are the best on validation.
 
     Nothing in `out` depends on the machine's speed or on paths: on a CPU the same recipe and data
     give the same bytes.
@@ -92,22 +99,22 @@ def train(processed: Path, out: Path, recipe: Recipe, surroundings: Surroundings
         ValueError: see `rtmo.training.loop.fit`.
         TrainingInterrupted: asked to stop; the state is in the checkpoint folder.
     """
-    training_store, validation_store = (
-        Store.open(processed / "train"),
-        Store.open(processed / "val"),
-    )
-    dataset = training_set(training_store, recipe)
+    dataset, stores = training_set(processed, recipe)
+    validation_store = Store.open(processed / "val")
     out.mkdir(parents=True, exist_ok=True)
     # Kept with the checkpoints while training, so that reporters find it when they write.
     picture = surroundings.checkpoints.path / "sample_batch.png"
-    save_sample_batch(dataset, recipe.train, training_store.skeleton, picture)
+    save_sample_batch(dataset, recipe.train, picture)
     for reporter in surroundings.reporters:
         reporter.log_image("sample_batch", picture)
 
-    total_steps = recipe.train.epochs * (len(dataset) // recipe.train.global_batch)
+    total_steps = sum(
+        dataset.num_samples(epoch) // recipe.train.global_batch
+        for epoch in range(recipe.train.epochs)
+    )
     with ConsoleReporter(total_steps) as console:
         result = fit(
-            initial_model(recipe, training_store.skeleton),
+            initial_model(recipe, dataset.skeleton),
             dataset,
             recipe.train,
             Callbacks(
@@ -120,7 +127,7 @@ def train(processed: Path, out: Path, recipe: Recipe, surroundings: Surroundings
             recipe.augment.multiscale,
         )
     shutil.copy(picture, out)
-    write_outputs(out, recipe, training_store, result)
+    write_outputs(out, recipe, stores, result)
     return result
 
 
@@ -131,7 +138,7 @@ def follow(processed: Path, recipe: Recipe, should_stop: Callable[[], bool]) -> 
         ValueError: see `rtmo.training.loop.fit`.
         TrainingInterrupted: asked to stop; the first process saved the state.
     """
-    store = Store.open(processed / "train")
+    dataset, _ = training_set(processed, recipe)
     callbacks = Callbacks(
         validate=lambda _model: {},
         reporters=(),
@@ -139,8 +146,8 @@ def follow(processed: Path, recipe: Recipe, should_stop: Callable[[], bool]) -> 
         should_stop=should_stop,
     )
     fit(
-        initial_model(recipe, store.skeleton),
-        training_set(store, recipe),
+        initial_model(recipe, dataset.skeleton),
+        dataset,
         recipe.train,
         callbacks,
         None,
@@ -148,9 +155,19 @@ def follow(processed: Path, recipe: Recipe, should_stop: Callable[[], bool]) -> 
     )
 
 
-def training_set(store: Store, recipe: Recipe) -> TrainingSet:
-    """The training split as the recipe augments it."""
-    return TrainingSet(store, recipe.model.input_size, recipe.augment, recipe.train.seed)
+def training_set(processed: Path, recipe: Recipe) -> tuple[TrainingSet, list[Store]]:
+    """The training split and merged sets as the recipe augments them, and their stores in order."""
+    merged = [
+        MergedStore(
+            Store.open(processed / MERGED / other.dataset),
+            other.sampling_factor,
+            other.until_epoch,
+        )
+        for other in recipe.merge
+    ]
+    store = Store.open(processed / "train")
+    dataset = TrainingSet(store, recipe.model.input_size, recipe.augment, recipe.train.seed, merged)
+    return dataset, [store, *(other.store for other in merged)]
 
 
 def initial_model(recipe: Recipe, skeleton: Skeleton) -> RTMO:
@@ -187,13 +204,11 @@ def validator(store: Store, recipe: Recipe) -> Callable[[RTMO], Mapping[str, flo
     return validate
 
 
-def save_sample_batch(
-    dataset: TrainingSet, config: TrainConfig, skeleton: Skeleton, path: Path
-) -> None:
+def save_sample_batch(dataset: TrainingSet, config: TrainConfig, path: Path) -> None:
     """Draw the first pictures of the first epoch with their targets, as the network sees them."""
-    loader = BatchLoader(dataset, micro_batch=min(SAMPLE_IMAGES, len(dataset)), workers=0)
+    loader = BatchLoader(dataset, micro_batch=min(SAMPLE_IMAGES, dataset.num_samples(0)), workers=0)
     batch = next(loader.epoch(0, phase_at(config.phases, 0).pipeline))
-    pictures = [_draw(batch, row, skeleton) for row in range(len(batch.images))]
+    pictures = [_draw(batch, row, dataset.skeleton) for row in range(len(batch.images))]
     if not cv2.imwrite(str(path), mosaic_grid(pictures)):
         raise OSError(f"cannot write {path}")
 
@@ -209,8 +224,9 @@ def _draw(batch: Batch, row: int, skeleton: Skeleton) -> np.ndarray:
     return drawn
 
 
-def write_outputs(out: Path, recipe: Recipe, store: Store, result: FitResult) -> None:
-    """Weights, model card, curves and metrics."""
+def write_outputs(out: Path, recipe: Recipe, stores: Sequence[Store], result: FitResult) -> None:
+    """Weights, model card, curves and metrics; `stores` were trained on, the main one first."""
+    store, *merged = stores
     skeleton = store.skeleton
     save_weights(
         result.best_weights,
@@ -221,8 +237,8 @@ def write_outputs(out: Path, recipe: Recipe, store: Store, result: FitResult) ->
             "input_size": str(recipe.model.input_size),
             "skeleton": skeleton.model_dump_json(),
             "stage_hash": recipe.stage_hash,
-            "dataset": store.meta.dataset,
-            "licence": store.meta.licence.model_dump_json(),
+            "dataset": "+".join(one.meta.dataset for one in stores),
+            "licence": combined_licence([one.meta.licence for one in stores]).model_dump_json(),
         },
     )
     write_curves(out / "curves.csv", result.history)
@@ -243,6 +259,15 @@ def write_outputs(out: Path, recipe: Recipe, store: Store, result: FitResult) ->
         "dataset": store.meta.dataset,
         "licence": store.meta.licence.model_dump(),
         "training_images": len(store),
+        "merged": [
+            settings.model_dump()
+            | {
+                "training_images": len(one),
+                "unannotated": one.meta.unannotated,
+                "licence": one.meta.licence.model_dump(),
+            }
+            for settings, one in zip(recipe.merge, merged, strict=True)
+        ],
         "stage_hash": recipe.stage_hash,
         "seed": recipe.train.seed,
         "weights": f"moving average after epoch {result.best_epoch}, the best on validation",
@@ -299,7 +324,7 @@ def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
 def run_stage(run: StageRun, should_stop: Callable[[], bool]) -> None:
     """Train as `params.yaml` says, tracked in MLflow, and publish the outputs."""
     params, paths = run.params, run.paths
-    recipe = Recipe(params.model, params.augment, params.train, run.hash)
+    recipe = Recipe(params.model, params.augment, params.train, run.hash, params.data.merge)
     processed = paths.processed(params.data.dataset)
     if not is_first():
         follow(processed, recipe, should_stop)

@@ -6,7 +6,7 @@ Legend: G people, K keypoints. Everything float32, in pixels of the picture's cu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Labels:
     """(G, K, 2); coordinates stay when a keypoint becomes unlabelled."""
     is_labelled: np.ndarray
     """(G, K): 1.0 or 0.0."""
+    is_annotated: np.ndarray
+    """(G, K): 1.0 where the person's dataset annotates this keypoint at all, else 0.0."""
     areas: np.ndarray
     """(G,), pixels^2."""
 
@@ -38,6 +40,7 @@ def no_people(num_keypoints: int) -> Labels:
         boxes_xyxy=np.zeros((0, 4), np.float32),
         keypoints_xy=np.zeros((0, num_keypoints, 2), np.float32),
         is_labelled=np.zeros((0, num_keypoints), np.float32),
+        is_annotated=np.zeros((0, num_keypoints), np.float32),
         areas=np.zeros(0, np.float32),
     )
 
@@ -48,6 +51,7 @@ def join(parts: Sequence[Labels]) -> Labels:
         boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
         keypoints_xy=np.concatenate([part.keypoints_xy for part in parts]),
         is_labelled=np.concatenate([part.is_labelled for part in parts]),
+        is_annotated=np.concatenate([part.is_annotated for part in parts]),
         areas=np.concatenate([part.areas for part in parts]),
     )
 
@@ -55,10 +59,10 @@ def join(parts: Sequence[Labels]) -> Labels:
 def scale_and_shift(labels: Labels, scale: float, shift_xy: tuple[float, float]) -> Labels:
     """After resizing by `scale`, then moving right and down."""
     shift = np.array(shift_xy, np.float32)
-    return Labels(
+    return replace(
+        labels,
         boxes_xyxy=labels.boxes_xyxy * np.float32(scale) + np.tile(shift, 2),
         keypoints_xy=labels.keypoints_xy * np.float32(scale) + shift,
-        is_labelled=labels.is_labelled,
         areas=labels.areas * np.float32(scale**2),
     )
 
@@ -69,10 +73,10 @@ def warp(labels: Labels, matrix: np.ndarray) -> Labels:
     corners = labels.boxes_xyxy[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (G, 4, 2)
     moved = corners @ linear.T + shift
     keypoints_xy = labels.keypoints_xy @ linear.T + shift
-    return Labels(
+    return replace(
+        labels,
         boxes_xyxy=np.concatenate([moved.min(axis=1), moved.max(axis=1)], 1).astype(np.float32),
         keypoints_xy=keypoints_xy.astype(np.float32),
-        is_labelled=labels.is_labelled,
         areas=(labels.areas * np.linalg.det(linear)).astype(np.float32),
     )
 
@@ -81,11 +85,10 @@ def clip(labels: Labels, size_hw: tuple[int, int]) -> Labels:
     """Boxes cut to [0, width] x [0, height]; keypoints outside become unlabelled."""
     limit = np.array([size_hw[1], size_hw[0]], np.float32)
     inside = ((labels.keypoints_xy >= 0) & (labels.keypoints_xy <= limit)).all(axis=2)
-    return Labels(
+    return replace(
+        labels,
         boxes_xyxy=np.clip(labels.boxes_xyxy, 0, np.tile(limit, 2)),
-        keypoints_xy=labels.keypoints_xy,
         is_labelled=np.where(inside, labels.is_labelled, np.float32(0)),
-        areas=labels.areas,
     )
 
 
@@ -96,7 +99,13 @@ def mirror(labels: Labels, width: int, skeleton: Skeleton) -> Labels:
     keypoints_xy[..., 0] = width - 1 - keypoints_xy[..., 0]
     boxes_xyxy = labels.boxes_xyxy.copy()
     boxes_xyxy[:, [0, 2]] = width - 1 - labels.boxes_xyxy[:, [2, 0]]
-    return Labels(boxes_xyxy, keypoints_xy, labels.is_labelled[:, order], labels.areas)
+    return replace(
+        labels,
+        boxes_xyxy=boxes_xyxy,
+        keypoints_xy=keypoints_xy,
+        is_labelled=labels.is_labelled[:, order],
+        is_annotated=labels.is_annotated[:, order],
+    )
 
 
 def trainable(labels: Labels) -> Labels:
@@ -107,5 +116,6 @@ def trainable(labels: Labels) -> Labels:
         boxes_xyxy=labels.boxes_xyxy[keep],
         keypoints_xy=labels.keypoints_xy[keep],
         is_labelled=labels.is_labelled[keep],
+        is_annotated=labels.is_annotated[keep],
         areas=labels.areas[keep],
     )

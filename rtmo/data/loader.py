@@ -32,9 +32,9 @@ class Batch:
     images: Tensor
     """(B, 3, S, S) uint8 BGR."""
     targets: TargetBatch
-    image_ids: tuple[int, ...]
-    """Of the picture each sample is named after."""
-    unreadable_ids: tuple[int, ...]
+    image_names: tuple[str, ...]
+    """Of the picture each sample is named after, `<dataset>/<image id>`."""
+    unreadable: tuple[str, ...]
     """Pictures that did not decode and were left grey; the loader warns of them."""
 
 
@@ -59,7 +59,6 @@ class BatchLoader:
     Order and content depend on the dataset's seed and the epoch only, not on the workers. They are
     fresh processes, not forks: a fork inherits the threads, locks and exit hooks of whatever else
     this process runs (in a Prefect flow every forked worker ends with status 1).
-
     """
 
     def __init__(
@@ -71,17 +70,7 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Prepare; workers start with the first epoch.
-
-        Raises:
-            ValueError: if the dataset is smaller than one batch on every rank.
-        """
-        self._count = num_batches(len(dataset), micro_batch, world_size)
-        if self._count == 0:
-            raise ValueError(
-                f"{len(dataset)} pictures make no batch of {micro_batch} on {world_size} ranks; "
-                "lower train.micro_batch"
-            )
+        """Prepare; workers start with the first epoch."""
         self._dataset = dataset
         self._micro_batch = micro_batch
         self._rank, self._world_size = rank, world_size
@@ -102,11 +91,22 @@ class BatchLoader:
             )
 
     def epoch(self, epoch: int, pipeline: Pipeline, start_batch: int = 0) -> Iterator[Batch]:
-        """Batches `start_batch`, `start_batch + 1`, ... of an epoch."""
-        order = epoch_order(len(self._dataset), self._dataset.seed, epoch)
-        order = order[: self._count * self._world_size * self._micro_batch]
+        """Batches `start_batch`, `start_batch + 1`, ... of an epoch.
+
+        Raises:
+            ValueError: if the epoch has fewer samples than one batch on every rank.
+        """
+        num_samples = self._dataset.num_samples(epoch)
+        count = num_batches(num_samples, self._micro_batch, self._world_size)
+        if count == 0:
+            raise ValueError(
+                f"{num_samples} pictures make no batch of {self._micro_batch} on "
+                f"{self._world_size} ranks; lower train.micro_batch"
+            )
+        order = epoch_order(num_samples, self._dataset.seed, epoch)
+        order = order[: count * self._world_size * self._micro_batch]
         # Ranks take neighbouring micro-batches: those that one process would accumulate.
-        batches = order.reshape(self._count, self._world_size, self._micro_batch)[:, self._rank]
+        batches = order.reshape(count, self._world_size, self._micro_batch)[:, self._rank]
         requests = [Request(epoch, pipeline, tuple(row)) for row in batches[start_batch:].tolist()]
         if self._workers is None:
             return _warn_of_unreadable(map(self._make.__getitem__, requests))
@@ -129,6 +129,7 @@ def collate(samples: Sequence[Sample], num_keypoints: int) -> Batch:
     boxes_xyxy = np.zeros((count, most, 4), np.float32)
     keypoints_xy = np.zeros((count, most, num_keypoints, 2), np.float32)
     is_labelled = np.zeros((count, most, num_keypoints), np.float32)
+    is_annotated = np.zeros((count, most, num_keypoints), np.float32)
     areas = np.zeros((count, most), np.float32)
     is_person = np.zeros((count, most), np.bool_)
     for row, sample in enumerate(samples):
@@ -136,6 +137,7 @@ def collate(samples: Sequence[Sample], num_keypoints: int) -> Batch:
         boxes_xyxy[row, :people] = sample.labels.boxes_xyxy
         keypoints_xy[row, :people] = sample.labels.keypoints_xy
         is_labelled[row, :people] = sample.labels.is_labelled
+        is_annotated[row, :people] = sample.labels.is_annotated
         areas[row, :people] = sample.labels.areas
         is_person[row, :people] = True
     images = np.empty((count, 3, side, side), np.uint8)
@@ -147,13 +149,13 @@ def collate(samples: Sequence[Sample], num_keypoints: int) -> Batch:
             boxes_xyxy=torch.from_numpy(boxes_xyxy),
             keypoints_xy=torch.from_numpy(keypoints_xy),
             is_labelled=torch.from_numpy(is_labelled),
-            is_annotated=torch.ones(is_labelled.shape),
+            is_annotated=torch.from_numpy(is_annotated),
             areas=torch.from_numpy(areas),
             is_person=torch.from_numpy(is_person),
             ignore_mask=_ignore_masks(samples, side),
         ),
-        image_ids=tuple(sample.image_id for sample in samples),
-        unreadable_ids=tuple(chain.from_iterable(sample.unreadable_ids for sample in samples)),
+        image_names=tuple(sample.image_name for sample in samples),
+        unreadable=tuple(chain.from_iterable(sample.unreadable for sample in samples)),
     )
 
 
@@ -170,10 +172,10 @@ def _ignore_masks(samples: Sequence[Sample], side: int) -> Tensor | None:
 def _warn_of_unreadable(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The same batches; here and not in the workers, whose log nobody may read."""
     for batch in batches:
-        if batch.unreadable_ids:
+        if batch.unreadable:
             logger.warning(
                 "pictures %s did not decode and were left grey; convert the dataset again",
-                sorted(set(batch.unreadable_ids)),
+                ", ".join(sorted(set(batch.unreadable))),
             )
         yield batch
 

@@ -16,6 +16,8 @@ class Purpose(IntEnum):
     """The order of an epoch; position is (epoch,)."""
     INPUT_SIZE = 3
     """The input side of a step; position is (step,)."""
+    PICTURE = 4
+    """Which picture of a merged set a sample shows; position is (epoch, index)."""
 
 
 def generator(purpose: Purpose, seed: int, *position: int) -> np.random.Generator:

@@ -143,7 +143,7 @@ class _Training:
         self.fabric = build_fabric(config)
         self.fabric.launch()
         self.accumulation = _accumulation(config, self.fabric.world_size)
-        self.steps_per_epoch = _steps_per_epoch(len(dataset), config)
+        self.steps = [_num_steps(dataset, epoch, config) for epoch in range(config.epochs)]
         self.loader = BatchLoader(
             dataset,
             micro_batch=config.micro_batch,
@@ -209,7 +209,7 @@ class _Training:
         phase = phase_at(self.config.phases, epoch)
         batches = self.loader.epoch(epoch, phase.pipeline, self.position.batch)
         pace = Pace(self.clock)
-        for _ in range(self.position.batch // self.accumulation, self.steps_per_epoch):
+        for _ in range(self.position.batch // self.accumulation, self.steps[epoch]):
             with self.clock.during("data_wait"):
                 group = [next(batches) for _ in range(self.accumulation)]
             figures = self._step(group, phase)
@@ -225,8 +225,8 @@ class _Training:
         steps = self.sums.pop("steps", 0.0) or 1.0
         lr = learning_rate(
             self.config.optimizer.lr,
-            self.position.step - 1,
-            self.steps_per_epoch,
+            self._schedule_step(epoch, self.steps[epoch] - 1),
+            self.steps[0],
             self.config.optimizer,
         )
         row = {"epoch": epoch + 1.0, "step": float(self.position.step), "lr": lr}
@@ -237,9 +237,8 @@ class _Training:
 
     def _step(self, group: Sequence[Batch], phase: Phase) -> dict[str, float]:
         """One optimiser step; its figures. A non-finite one leaves weights and statistics alone."""
-        set_learning_rate(
-            self.optimizer, self.position.step, self.steps_per_epoch, self.config.optimizer
-        )
+        step = self._schedule_step(self.position.epoch, self.position.batch // self.accumulation)
+        set_learning_rate(self.optimizer, step, self.steps[0], self.config.optimizer)
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         with self.clock.during("forward_backward"):
             figures = self._gradients_within_memory(group, phase)
@@ -265,6 +264,13 @@ class _Training:
             self.optimizer.zero_grad(set_to_none=True)
             self.ema.update(self.position.step)
         return figures
+
+    def _schedule_step(self, epoch: int, step: int) -> int:
+        """Where a step of an epoch lies on the learning-rate curve, in steps of the first epoch.
+
+        The curve is stated in epochs, and one that a merged set has left is shorter.
+        """
+        return epoch * self.steps[0] + step * self.steps[0] // self.steps[epoch]
 
     def _gradients_within_memory(self, group: Sequence[Batch], phase: Phase) -> dict[str, float]:
         try:
@@ -347,7 +353,7 @@ class _Training:
         if self.checkpoints is not None:
             evidence = {
                 "images": [batch.images for batch in group],
-                "image_ids": [batch.image_ids for batch in group],
+                "image_names": [batch.image_names for batch in group],
                 "phase": phase.model_dump(),
                 "figures": dict(figures),
             }
@@ -441,11 +447,12 @@ def _accumulation(config: TrainConfig, world_size: int) -> int:
     return config.global_batch // at_once
 
 
-def _steps_per_epoch(num_images: int, config: TrainConfig) -> int:
+def _num_steps(dataset: TrainingSet, epoch: int, config: TrainConfig) -> int:
+    num_images = dataset.num_samples(epoch)
     steps = num_images // config.global_batch
     if not steps:
         raise ValueError(
-            f"the training split has {num_images} images, fewer than train.global_batch "
-            f"{config.global_batch}; lower it"
+            f"the training split has {num_images} images in epoch {epoch}, fewer than "
+            f"train.global_batch {config.global_batch}; lower it"
         )
     return steps

@@ -217,6 +217,7 @@ def write_outputs(paths: Paths, model: Model, store: Store, commercial_use: str)
             "dataset": "embedded",
             "licence": {"name": "Some terms", "url": "", "commercial_use": commercial_use},
             "training_images": 100,
+            "merged": [],
             "stage_hash": stage_hash,
             "seed": 0,
             "weights": "moving average after epoch 1",

@@ -28,7 +28,7 @@ def test_the_stage_1_warp_is_the_official_one(golden, golden_image, case):
     )
     np.testing.assert_array_equal(image[::9, ::9], golden[f"pers{case}.pix_sub9"])
     boxes = golden[f"pers{case}.bbox_in"]
-    labels = Labels(boxes, np.zeros((2, 1, 2)), np.zeros((2, 1)), np.ones(2))
+    labels = Labels(boxes, np.zeros((2, 1, 2)), np.zeros((2, 1)), np.ones((2, 1)), np.ones(2))
     moved = warp(labels, matrix)
     np.testing.assert_allclose(moved.boxes_xyxy, golden[f"pers{case}.bbox_out"], atol=1e-4)
     np.testing.assert_allclose(moved.areas, golden[f"pers{case}.det"], rtol=1e-6)

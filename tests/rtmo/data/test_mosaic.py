@@ -8,7 +8,7 @@ import pytest
 from benchmarks.plain_stage1 import render
 from rtmo.data.augment import Warp
 from rtmo.data.config import MosaicConfig
-from rtmo.data.labels import Labels, trainable
+from rtmo.data.labels import Labels, no_people, trainable
 from rtmo.data.mosaic import (
     Corner,
     MosaicPlan,
@@ -37,6 +37,7 @@ def pictures(golden_image):
         labels = Labels(
             boxes.astype(np.float32),
             rng.uniform(0, [width, height], (count, 17, 2)).astype(np.float32),
+            rng.integers(0, 2, (count, 17)).astype(np.float32),
             rng.integers(0, 2, (count, 17)).astype(np.float32),
             rng.uniform(10, 900, count).astype(np.float32),
         )
@@ -141,6 +142,7 @@ def white_spots(rng):
             np.array([[x - 10, y - 10, x + 10, y + 10]], np.float32),
             np.full((1, 17, 2), [x, y], np.float32),
             np.ones((1, 17), np.float32),
+            np.ones((1, 17), np.float32),
             np.array([400], np.float32),
         )
         made.append(Picture((height, width), labels, lambda image=image: image))
@@ -149,7 +151,7 @@ def white_spots(rng):
 
 def test_a_picture_alone_lies_in_the_middle(golden_image):
     image = golden_image("alone", 48, 96)
-    labels = Labels(np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0))
+    labels = no_people(17)
     picture = Picture((48, 96), labels, lambda: image)
     plan = MosaicPlan((0,), (90, 90), Warp((0, 0), 0, 1.0, (0, 0)), None)
     result, _ = render_warped(plan, lambda _: picture, COCO17, SIDE)

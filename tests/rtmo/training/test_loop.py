@@ -5,12 +5,14 @@ import torch
 
 from rtmo.data.config import AugmentConfig
 from rtmo.data.dataset import TrainingSet
+from rtmo.data.mixture import MergedStore
 from rtmo.losses.config import LossConfig
 from rtmo.model import build_rtmo
 from rtmo.store import Store
 from rtmo.training.checkpoint import open_checkpoints
-from rtmo.training.config import OptimizerConfig, Phase, TrainConfig
+from rtmo.training.config import CosineSegment, OptimizerConfig, Phase, TrainConfig
 from rtmo.training.loop import Callbacks, DivergenceError, TrainingInterrupted, fit
+from rtmo.training.optim import learning_rate
 
 CONFIG = TrainConfig(
     epochs=2,
@@ -52,8 +54,8 @@ def callbacks(*reporters, validate=None, should_stop=lambda: False):
     )
 
 
-def run(store, folder, config=CONFIG, given=None, multiscale=None, edit=None):
-    dataset = TrainingSet(Store.open(store), 64, AugmentConfig(), config.seed)
+def run(store, folder, config=CONFIG, given=None, multiscale=None, edit=None, merged=()):
+    dataset = TrainingSet(Store.open(store), 64, AugmentConfig(), config.seed, merged)
     torch.manual_seed(config.seed)
     model = build_rtmo("t")
     if edit is not None:
@@ -110,6 +112,35 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     assert undisturbed.history == continued.history
 
 
+def test_a_run_stopped_beside_merged_sets_ends_with_the_same_bits(tiny_store, tmp_path):
+    # 11 + 6 pictures make 4 steps in the first epoch, 11 make 2 in the second.
+    merged = [MergedStore(Store.open(tiny_store), 0.5, until_epoch=1)]
+    undisturbed = run(tiny_store, tmp_path / "undisturbed", merged=merged)
+    assert [row["step"] for row in undisturbed.history] == [0, 4, 6]
+
+    for stop_after in (2, 5):  # within either epoch
+        folder = tmp_path / f"stopped {stop_after}"
+        questions = iter(range(1, 100))
+        stopping = callbacks(should_stop=lambda q=questions, last=stop_after: next(q) == last)
+        with pytest.raises(TrainingInterrupted, match=f"stopped at step {stop_after}"):
+            run(tiny_store, folder, given=stopping, merged=merged)
+        continued = run(tiny_store, folder, merged=merged)
+        assert_same_weights(undisturbed.last_weights, continued.last_weights)
+        assert undisturbed.history == continued.history
+
+
+def test_the_learning_rate_follows_the_epochs_where_they_become_shorter(tiny_store, tmp_path):
+    cosine = CosineSegment(first_epoch=1, period_epochs=2, last_epoch=3)
+    optimizer = CONFIG.optimizer.model_copy(update={"cosines": (cosine,), "min_lr": 0.0})
+    config = CONFIG.model_copy(update={"epochs": 3, "optimizer": optimizer})
+    merged = [MergedStore(Store.open(tiny_store), 0.5, until_epoch=2)]
+    rows = run(tiny_store, tmp_path, config, merged=merged).history[1:]
+    assert [row["step"] for row in rows] == [4, 8, 10]
+    # 4 steps make an epoch of the curve: the last step of an epoch of 2 is its third.
+    expected = [learning_rate(1e-3, step, 4, optimizer) for step in (3, 7, 10)]
+    assert [row["lr"] for row in rows] == expected
+
+
 def test_the_best_epoch_keeps_its_own_weights(tiny_store, tmp_path):
     scores = iter([0.0, 0.5, 0.25])
     seen = []
@@ -148,7 +179,7 @@ def test_non_finite_steps_are_skipped_counted_and_finally_stop_with_a_dump(
 
 def test_too_few_pictures_for_one_batch_are_an_error_that_says_so(tiny_store, tmp_path):
     config = CONFIG.model_copy(update={"global_batch": 16})
-    with pytest.raises(ValueError, match=r"11 images, fewer than train.global_batch 16"):
+    with pytest.raises(ValueError, match=r"11 images in epoch 0, fewer than train.global_batch 16"):
         run(tiny_store, tmp_path, config)
 
 
