@@ -156,7 +156,19 @@ def _keypoint_category(categories: list[dict[str, Any]], skeleton: Skeleton) -> 
             f"the file's skeleton has {len(names)} keypoints {names}, skeleton {skeleton.name!r} "
             f"has {skeleton.num_keypoints}; name the right skeleton in the source file"
         )
+    if names is not None and tuple(names) != skeleton.keypoints:
+        _require_no_other_order(names, skeleton)
     return _whole_number(candidates[0], "id", "the keypoint category")
+
+
+def _require_no_other_order(names: list[Any], skeleton: Skeleton) -> None:
+    """Refuse the skeleton's own names in another order; other spellings cannot be compared."""
+    if sorted(map(str, names)) == sorted(skeleton.keypoints):
+        raise FormatError(
+            f"the file has its keypoints in the order {names}, skeleton {skeleton.name!r} in the "
+            f"order {list(skeleton.keypoints)}: poses would be mixed up; write the skeleton of the "
+            "source file in the order of the annotation file"
+        )
 
 
 def _images(images: list[dict[str, Any]], findings: Findings) -> dict[int, dict[str, Any]]:

@@ -141,6 +141,15 @@ def test_the_wrong_skeleton_is_named():
         read_coco(document(person()), CROWDPOSE14, Findings())
 
 
+def test_the_skeletons_names_in_another_order_are_refused():
+    turned, spelled_otherwise = document(person()), document(person())
+    turned["categories"][0]["keypoints"][1:3] = ["right_eye", "left_eye"]
+    spelled_otherwise["categories"][0]["keypoints"] = [f"point {k}" for k in range(17)]
+    with pytest.raises(FormatError, match=r"in the order.*poses would be mixed up"):
+        read_coco(turned, COCO17, Findings())
+    assert len(read_coco(spelled_otherwise, COCO17, Findings())) == 1
+
+
 def test_writing_gives_the_annotations_that_were_read():
     crowd = person(id=2, iscrowd=1, segmentation={"size": [2, 3], "counts": [1, 2, 3]}, area=3.5)
     records, _ = read(person(), crowd)
