@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -24,10 +24,13 @@ class ParamsError(ValueError):
     """`params.yaml` (or what is to be merged into it) cannot be used; the message says why."""
 
 
+DATASET_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
+
 class MergedSet(Config):
     """One more dataset that takes part in training (SPEC section 5.5)."""
 
-    dataset: str = Field(min_length=1)
+    dataset: str = Field(pattern=DATASET_NAME)
     """Name of a file in `sources/`."""
     sampling_factor: float = Field(gt=0, le=1)
     """Fraction of its images seen in one epoch."""
@@ -38,13 +41,21 @@ class MergedSet(Config):
 class DataParams(Config):
     """Which data, and how it is split."""
 
-    dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    dataset: str = Field(pattern=DATASET_NAME)
     """Name of a file in `sources/`: trained on, validated on, and what the gate is measured on."""
     merge: tuple[MergedSet, ...] = ()
     """Other datasets to train on besides."""
     gate_fraction: float = Field(ge=0, lt=0.5)
     """Part of the training images put aside for the release gate, where the source has no split
     of that name."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataParams:
+        names = [self.dataset, *(merged.dataset for merged in self.merge)]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"{', '.join(repeated)} is in dataset and merge more than once")
+        return self
 
 
 class RegisterConfig(Config):
@@ -98,21 +109,6 @@ def load_params(root: Path) -> Params:
     """
     path = root / "params.yaml"
     return validate_params(read_yaml(path), source=path.name)
-
-
-def require_supported(params: Params) -> None:
-    """Refuse valid settings that this version cannot honour, rather than train something else.
-
-    Raises:
-        ParamsError: if `data.merge` names datasets.
-    """
-    if params.data.merge:
-        names = ", ".join(merged.dataset for merged in params.data.merge)
-        raise ParamsError(
-            f"data.merge names {names}, but training on merged sets is not there yet: it lacks the "
-            "keypoint mappings between skeletons and sampling by dataset. Set `merge: []` to train "
-            f"on {params.data.dataset} alone."
-        )
 
 
 def read_yaml(path: Path) -> object:

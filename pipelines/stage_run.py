@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import dvc_graph
-from pipelines.params import Params, load_params, require_supported
+from pipelines.params import Params, load_params
 from pipelines.paths import Paths, repository_paths
 
 TEMPORARY_FAULT = os.EX_TEMPFAIL
@@ -86,7 +86,6 @@ def stage_run(name: str) -> Iterator[StageRun]:
     paths = repository_paths()
     try:
         params = load_params(paths.root)
-        require_supported(params)
         run = StageRun(name, paths, params, dvc_graph.stage_inputs(paths.root, name))
         yield run
         run.require_unchanged_inputs()

@@ -101,6 +101,27 @@ def open_pictures(raw: Path, location: Location) -> Iterator[Pictures]:
         yield Pictures(archive, location.path)
 
 
+def annotation_files(raw: Path, location: Location) -> list[Location]:
+    """The annotation files at a location: itself, or the JSON files if it is a folder.
+
+    Raises:
+        SourceError: if it is a folder without such files.
+    """
+    if location.path.endswith(".json"):
+        return [location]
+    folder = PurePosixPath(location.path)
+    if location.archive is None:
+        names = [path.relative_to(raw).as_posix() for path in (raw / folder).glob("*.json")]
+    else:
+        with _open_archive(raw / location.archive) as archive:
+            paths = map(PurePosixPath, archive.namelist())
+            names = [str(path) for path in paths if path.match("*.json") and path.parent == folder]
+    if not names:
+        where = location.archive or raw
+        raise SourceError(f"{where} has no JSON files in {folder}; run `dvc repro download`")
+    return [location.model_copy(update={"path": name}) for name in sorted(names)]
+
+
 def read_annotations(raw: Path, location: Location) -> bytes:
     """The annotation file at a location.
 

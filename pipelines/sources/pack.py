@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from pipelines.sources.archives import write_archive
-from pipelines.sources.schema import Location, Source, SourceError
+from pipelines.sources.schema import Folder, Location, Source, SourceError
 from rtmo.synthetic import coco_annotations, crowdpose_annotations, generate
 from rtmo.synthetic.config import SyntheticConfig
 
@@ -24,14 +24,21 @@ def pack_folder(source: Source, folder: Path, out: Path) -> None:
     """
     if not folder.is_dir():
         raise SourceError(
-            f"{folder} does not exist; sources/{source.dataset}.json takes the dataset from there"
+            f"{folder} does not exist; sources/{source.dataset}.json takes the dataset from there: "
+            f"{_contents(source)}"
         )
     archives: defaultdict[str, Members] = defaultdict(dict)
     for split, locations in source.splits.items():
         annotations = folder / locations.annotations.path
-        if not annotations.is_file():
-            raise SourceError(f"{annotations}, the annotations of split {split}, does not exist")
-        _put(archives, out, locations.annotations, locations.annotations.path, annotations)
+        documents = [annotations] if annotations.is_file() else sorted(annotations.glob("*.json"))
+        if not documents:
+            raise SourceError(
+                f"{annotations}, the annotations of split {split}, does not exist; "
+                f"put into {folder}: {_contents(source)}"
+            )
+        for document in documents:
+            name = document.relative_to(folder).as_posix()
+            _put(archives, out, locations.annotations, name, document)
         if locations.images is None:
             continue
         pictures = folder / locations.images.path
@@ -41,6 +48,10 @@ def pack_folder(source: Source, folder: Path, out: Path) -> None:
         for file in files:
             _put(archives, out, locations.images, file.relative_to(folder).as_posix(), file)
     _write(archives, out)
+
+
+def _contents(source: Source) -> str:
+    return source.get.contents if isinstance(source.get, Folder) else "its pictures and annotations"
 
 
 def draw_dataset(source: Source, config: SyntheticConfig, out: Path) -> None:

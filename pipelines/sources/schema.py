@@ -38,6 +38,8 @@ class Folder(Config):
     kind: Literal["folder"]
     path: str
     """The folder, absolute or relative to the repository root."""
+    contents: str = "the dataset in its official layout"
+    """What a person puts there, and from where; said when it is missing."""
 
 
 class Generator(Config):
@@ -89,7 +91,7 @@ class SplitLocations(Config):
     """Folder of the pictures; `file_name` of the annotations is relative to it. Null converts the
     annotations alone, to evaluate detections made elsewhere."""
     annotations: Location
-    """The annotation file."""
+    """The annotation file; or a folder, whose JSON files are read as one (PoseTrack18)."""
 
 
 class Source(Config):
@@ -99,8 +101,8 @@ class Source(Config):
     """Its name, equal to the name of the file."""
     about: str
     """One or two sentences for a person who looks."""
-    format: Literal["coco", "crowdpose"]
-    """Format of the annotation files, and by whose rules the dataset is evaluated."""
+    format: Literal["coco", "crowdpose", "aic", "halpe", "jhmdb", "mpii", "posetrack18"]
+    """Format of the annotation files."""
     skeleton: Literal["coco17", "crowdpose14"] | Skeleton
     """Which keypoints are annotated: a known name, or a skeleton written out."""
     licence: Licence
@@ -151,6 +153,11 @@ class Source(Config):
                 locations.annotations.archive,
             ):
                 raise ValueError(f"an excerpt needs archives for both parts of split {split}")
+
+    @property
+    def protocol(self) -> Literal["coco", "crowdpose"]:
+        """By whose rules it is evaluated."""
+        return "crowdpose" if self.format == "crowdpose" else "coco"
 
     @property
     def keypoints(self) -> Skeleton:

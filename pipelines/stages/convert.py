@@ -5,25 +5,36 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from pipelines.sources.archives import Pictures, open_pictures, read_annotations
+from pipelines.paths import MERGED
+from pipelines.sources.archives import (
+    Pictures,
+    annotation_files,
+    open_pictures,
+    read_annotations,
+)
 from pipelines.sources.schema import Source, SourceError, Split, SplitLocations, load_source
 from pipelines.stage_run import stage_run
 from rtmo._config import Config
+from rtmo.formats.aic import read_aic
 from rtmo.formats.coco import read_coco
+from rtmo.formats.coco_relatives import read_halpe, read_jhmdb, read_posetrack
 from rtmo.formats.crowdpose import read_crowdpose
 from rtmo.formats.doctor import check_picture, examine
 from rtmo.formats.findings import Action, Findings, Problem
 from rtmo.formats.licence import Licence
+from rtmo.formats.mapping import keypoint_mapping, map_keypoints
+from rtmo.formats.mpii import read_mpii
 from rtmo.formats.records import FormatError, ImageRecord
 from rtmo.formats.splits import Fingerprint, choose_gate
 from rtmo.skeleton import Skeleton
@@ -35,6 +46,18 @@ TAKEN_AHEAD = 8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+READERS: Mapping[str, Callable[[Any, Skeleton, Findings], list[ImageRecord]]] = MappingProxyType(
+    {
+        "aic": read_aic,
+        "coco": read_coco,
+        "crowdpose": read_crowdpose,
+        "halpe": read_halpe,
+        "jhmdb": read_jhmdb,
+        "mpii": read_mpii,
+        "posetrack18": read_posetrack,
+    }
+)
+"""By the format of the source file."""
 
 
 class ProblemReport(Config):
@@ -61,6 +84,18 @@ class SplitReport(Config):
     problems: dict[str, ProblemReport]
 
 
+class MergedReport(Config):
+    """What the store of a merged set holds."""
+
+    format: str
+    skeleton: str
+    """Its own, before its keypoints were mapped to those of the main dataset."""
+    unannotated: tuple[str, ...]
+    """Keypoints of the main dataset that it does not have; they teach no visibility."""
+    licence: Licence
+    train: SplitReport
+
+
 class ConvertReport(Config):
     """What `report.json` says."""
 
@@ -71,17 +106,23 @@ class ConvertReport(Config):
     missing_splits: tuple[str, ...]
     """Splits that the source does not have; their stores are empty."""
     splits: dict[str, SplitReport]
+    merged: dict[str, MergedReport]
+    """By name of the merged set."""
 
 
-def convert(source: Source, raw: Path, out: Path, *, gate_fraction: float) -> ConvertReport:
-    """Write one store per split into `out`, and `report.json`.
+def convert(
+    source: Source, raw: Path, out: Path, *, gate_fraction: float, merged: Sequence[Source] = ()
+) -> ConvertReport:
+    """Write one store per split into `out`, one per merged set into `out/merged`, `report.json`.
 
-    A training picture whose bytes are also those of a validation or gate picture is dropped.
-    Without a gate split of its own, `gate_fraction` of the training pictures become the gate, those
-    with the lowest content hash: which ones they are does not depend on names or order.
+    A training picture whose bytes are also those of a validation or gate picture is dropped, from
+    merged sets too (several were made from COCO's pictures). Without a gate split of its own,
+    `gate_fraction` of the training pictures become the gate, those with the lowest content hash:
+    which ones they are does not depend on names or order.
 
     Raises:
-        FormatError: if an annotation file is not what the source file says.
+        FormatError: if an annotation file is not what the source file says, or a merged set has no
+            keypoint in common with the main one.
         SourceError: if the raw data is incomplete, or a split has no person to learn from.
     """
     findings = {split: Findings() for split in SPLITS}
@@ -89,16 +130,24 @@ def convert(source: Source, raw: Path, out: Path, *, gate_fraction: float) -> Co
     for split, locations in source.splits.items():
         records[split] = _read_records(source, raw, locations, findings[split])
     in_file = {split: len(records[split]) for split in SPLITS}
-    _drop_leaks(source, raw, records, findings["train"])
+    if "train" in source.splits:
+        held_out = _held_out(source, raw, records)
+        records["train"] = _without(
+            held_out, raw, source.splits["train"], records["train"], findings["train"]
+        )
     if "train" in source.splits and "gate" not in source.splits:
         in_file["gate"] = in_file["train"]
         _take_gate(raw, source.splits["train"], records, gate_fraction)
     reports = {}
     for split in SPLITS:
-        _write_split(source, split, raw, records[split], findings[split], out)
+        where = _locations(source, split)
+        meta = _store_meta(source, split)
+        _write_split(out / split, meta, raw, where, records[split], findings[split])
         reports[split] = _report(Store.open(out / split), in_file[split], findings[split])
         if split in source.splits:
             _require_people(source, split, reports[split])
+    (out / MERGED).mkdir()
+    held_out = _held_out(source, raw, records) if merged else set()
     report = ConvertReport(
         dataset=source.dataset,
         format=source.format,
@@ -106,6 +155,12 @@ def convert(source: Source, raw: Path, out: Path, *, gate_fraction: float) -> Co
         licence=source.licence,
         missing_splits=tuple(split for split in ("train", "val") if split not in source.splits),
         splits=reports,
+        merged={
+            other.dataset: _convert_merged(
+                other, raw / MERGED / other.dataset, out / MERGED, source.keypoints, held_out
+            )
+            for other in merged
+        },
     )
     (out / "report.json").write_text(report.model_dump_json(indent=2) + "\n")
     return report
@@ -114,36 +169,88 @@ def convert(source: Source, raw: Path, out: Path, *, gate_fraction: float) -> Co
 def _read_records(
     source: Source, raw: Path, locations: SplitLocations, findings: Findings
 ) -> list[ImageRecord]:
-    """The annotation file of one split."""
-    content = read_annotations(raw, locations.annotations)
-    try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise FormatError(
-            f"{locations.annotations.path} is no JSON file ({error}); was it cut short?"
-        ) from None
-    read = read_coco if source.format == "coco" else read_crowdpose
-    return read(document, source.keypoints, findings)
+    """The annotation file of one split, or the files of its folder."""
+    records: list[ImageRecord] = []
+    for location in annotation_files(raw, locations.annotations):
+        try:
+            document = json.loads(read_annotations(raw, location))
+        except ValueError as error:
+            raise FormatError(
+                f"{location.path} is no JSON file ({error}); was it cut short?"
+            ) from None
+        records += READERS[source.format](document, source.keypoints, findings)
+    return sorted(records, key=lambda record: record.id)
 
 
-def _drop_leaks(
-    source: Source, raw: Path, records: dict[Split, list[ImageRecord]], findings: Findings
-) -> None:
-    """Drop from train what is also in another split, by content."""
-    others = [split for split in ("val", "gate") if split in source.splits]
-    held_out = {
+def _convert_merged(
+    source: Source, raw: Path, out: Path, target: Skeleton, held_out: set[Fingerprint]
+) -> MergedReport:
+    """The training split of a merged set as a store `out/<name>` with the target's keypoints."""
+    locations = source.splits.get("train")
+    if locations is None or locations.images is None:
+        raise SourceError(
+            f"data.merge names {source.dataset}, but sources/{source.dataset}.json has no training "
+            f"pictures (its splits are {', '.join(source.splits)})"
+        )
+    mapping = keypoint_mapping(source.keypoints, target)
+    findings = Findings()
+    records = _read_records(source, raw, locations, findings)
+    in_file = len(records)
+    records = [
+        map_keypoints(record, mapping, target.num_keypoints)
+        for record in _without(held_out, raw, locations, records, findings)
+    ]
+    unannotated = tuple(
+        name for index, name in enumerate(target.keypoints) if index not in mapping.values()
+    )
+    meta = _store_meta(source, "train").model_copy(
+        update={"skeleton": target, "unannotated": unannotated}
+    )
+    folder = out / source.dataset
+    _write_split(folder, meta, raw, locations, records, findings)
+    report = _report(Store.open(folder), in_file, findings)
+    _require_people(source, "train", report)
+    return MergedReport(
+        format=source.format,
+        skeleton=source.keypoints.name,
+        unannotated=unannotated,
+        licence=source.licence,
+        train=report,
+    )
+
+
+def _locations(source: Source, split: Split) -> SplitLocations | None:
+    """Where the records of a split lie; those of a gate without files were taken out of train."""
+    return source.splits.get(split) or source.splits.get("train")
+
+
+def _held_out(
+    source: Source, raw: Path, records: dict[Split, list[ImageRecord]]
+) -> set[Fingerprint]:
+    """Content of the pictures of val and gate."""
+    return {
         fingerprint
-        for split in others
-        for fingerprint in _fingerprints(raw, source.splits[split], records[split]).values()
+        for split in SPLITS[1:]
+        for fingerprint in _fingerprints(raw, _locations(source, split), records[split]).values()
     }
-    if "train" not in source.splits or not held_out:
-        return
-    fingerprints = _fingerprints(raw, source.splits["train"], records["train"])
+
+
+def _without(
+    held_out: set[Fingerprint],
+    raw: Path,
+    locations: SplitLocations,
+    records: list[ImageRecord],
+    findings: Findings,
+) -> list[ImageRecord]:
+    """Training records but for those whose picture is held out."""
+    if not held_out:
+        return records
+    fingerprints = _fingerprints(raw, locations, records)
     leaked = {image_id for image_id, value in fingerprints.items() if value in held_out}
-    for record in records["train"]:
+    for record in records:
         if record.id in leaked:
             findings.add(Problem.LEAKED, f"image {record.id} ({record.file_name})")
-    records["train"] = [record for record in records["train"] if record.id not in leaked]
+    return [record for record in records if record.id not in leaked]
 
 
 def _take_gate(
@@ -161,10 +268,10 @@ def _take_gate(
 
 
 def _fingerprints(
-    raw: Path, locations: SplitLocations, records: list[ImageRecord]
+    raw: Path, locations: SplitLocations | None, records: list[ImageRecord]
 ) -> dict[int, Fingerprint]:
     """Content fingerprint by image id, of the pictures that are there."""
-    if locations.images is None:
+    if locations is None or locations.images is None:
         return {}
     with open_pictures(raw, locations.images) as pictures:
         return {
@@ -174,35 +281,36 @@ def _fingerprints(
         }
 
 
-def _write_split(
-    source: Source,
-    split: Split,
-    raw: Path,
-    records: list[ImageRecord],
-    findings: Findings,
-    out: Path,
-) -> None:
-    """Write the store of one split; an absent split becomes an empty store."""
-    meta = StoreMeta(
+def _store_meta(source: Source, split: Split) -> StoreMeta:
+    return StoreMeta(
         dataset=source.dataset,
         split=split,
-        protocol=source.format,
+        protocol=source.protocol,
         skeleton=source.keypoints,
         licence=source.licence,
     )
-    if not records:
-        write_store(out / split, meta, ())
+
+
+def _write_split(
+    folder: Path,
+    meta: StoreMeta,
+    raw: Path,
+    locations: SplitLocations | None,
+    records: list[ImageRecord],
+    findings: Findings,
+) -> None:
+    """Write the store of one split; without records, an empty store."""
+    if not records or locations is None:
+        write_store(folder, meta, ())
         return
-    locations = source.splits.get(split) or source.splits["train"]  # a gate taken out of train
     if locations.images is None:
         for record in records:
-            examine(record, source.keypoints, findings)
-        write_store(out / split, meta, ((record, None) for record in records))
+            examine(record, meta.skeleton, findings)
+        write_store(folder, meta, ((record, None) for record in records))
         return
     with open_pictures(raw, locations.images) as pictures:
-        shown = track(records, split, console=Console(stderr=True))
-        checked = _checked(shown, pictures, source.keypoints, findings)
-        write_store(out / split, meta, checked)
+        shown = track(records, folder.name, console=Console(stderr=True))
+        write_store(folder, meta, _checked(shown, pictures, meta.skeleton, findings))
 
 
 def _checked(
@@ -304,15 +412,36 @@ def report_table(report: ConvertReport) -> Table:
     return table
 
 
+def merged_table(report: ConvertReport) -> Table:
+    """The merged sets for a person: one row each."""
+    table = Table(title=f"merged with {report.dataset} for training")
+    for title in ("", "format", "pictures", "people with keypoints", "found", "never annotated"):
+        table.add_column(title)
+    for name, merged in report.merged.items():
+        found = (f"{label} {one.count}" for label, one in merged.train.problems.items())
+        table.add_row(
+            name,
+            merged.format,
+            str(merged.train.pictures),
+            str(merged.train.people_with_keypoints),
+            ", ".join(found),
+            ", ".join(merged.unannotated),
+        )
+    return table
+
+
 def main() -> None:
     """Command line; `dvc.yaml` is its caller."""
     with stage_run("convert") as run:
         data = run.params.data
         source = load_source(run.paths.source(data.dataset))
+        merged = [load_source(run.paths.source(other.dataset)) for other in data.merge]
         raw = run.paths.raw(data.dataset)
         with run.publish(run.paths.processed(data.dataset)) as out:
-            report = convert(source, raw, out, gate_fraction=data.gate_fraction)
+            report = convert(source, raw, out, gate_fraction=data.gate_fraction, merged=merged)
     Console().print(report_table(report))
+    if report.merged:
+        Console().print(merged_table(report))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from pipelines.paths import MERGED
 from pipelines.sources.excerpt import fetch_excerpt
 from pipelines.sources.pack import draw_dataset, pack_folder
 from pipelines.sources.schema import Excerpt, Files, Folder, Generator, Source, load_source
@@ -99,13 +100,23 @@ def _link(path: Path, target: Path) -> None:
 def main() -> None:
     """Command line; `dvc.yaml` is its caller."""
     with stage_run("download") as run:
-        dataset = run.params.data.dataset
-        source = load_source(run.paths.source(dataset))
-        downloads = run.paths.downloads(dataset)
-        with run.publish(run.paths.raw(dataset)) as out:
-            download(
-                source, out, root=run.paths.state_root, downloads=downloads, patience=Patience()
-            )
+        data = run.params.data
+        folders = {data.dataset: Path()} | {
+            merged.dataset: Path(MERGED, merged.dataset) for merged in data.merge
+        }
+        sources = [load_source(run.paths.source(name)) for name in folders]
+        with run.publish(run.paths.raw(data.dataset)) as out:
+            for source in sources:
+                folder = out / folders[source.dataset]
+                folder.mkdir(parents=True, exist_ok=True)
+                downloads = run.paths.downloads(source.dataset)
+                download(
+                    source,
+                    folder,
+                    root=run.paths.state_root,
+                    downloads=downloads,
+                    patience=Patience(),
+                )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Problem(Enum):
     IMAGE_TRUNCATED = (
         "image_truncated",
         "dropped",
-        "A JPEG without its end marker is dropped with its people.",
+        "A picture file without its end marker is dropped with its people.",
     )
     IMAGE_ROTATED = (
         "image_exif_rotated",

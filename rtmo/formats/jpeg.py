@@ -1,6 +1,6 @@
-"""What a JPEG file says about itself, without decoding it.
+"""What a JPEG or PNG file says about itself, without decoding it.
 
-Source: ITU-T T.81 annex B (markers); CIPA DC-008 (EXIF), section 4.6.
+Source: ITU-T T.81 annex B (markers); CIPA DC-008 (EXIF), section 4.6; ISO/IEC 15948 (PNG).
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 SCAN_MARKER = 0xDA
 EXIF_MARKER = 0xE1
 ORIENTATION_TAG = 0x0112
+PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+"""Signature, then length and name of the chunk that begins with width and height."""
+PNG_END = b"IEND"
 
 
 class JpegError(ValueError):
-    """The bytes are no JPEG file."""
+    """The bytes are neither a JPEG nor a PNG file."""
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """Size and orientation of a JPEG file."""
+    """Size and orientation of a picture file."""
 
     stored_hw: tuple[int, int]
     """Height and width of the stored pixels."""
     orientation: int
-    """EXIF orientation, 1 to 8; 1 is upright and the default. 5 to 8 lie on their side."""
+    """EXIF orientation, 1 to 8; 1 is upright, and always so in PNG. 5 to 8 lie on their side."""
     is_complete: bool
     """Whether the end marker is there."""
 
@@ -39,13 +42,16 @@ class JpegHeader:
 
 
 def read_header(content: bytes) -> JpegHeader:
-    """Size, orientation and completeness of a JPEG file.
+    """Size, orientation and completeness of a JPEG or PNG file.
 
     Raises:
-        JpegError: if the file does not begin as a JPEG or ends before its frame header.
+        JpegError: if the file begins as neither or ends before its size is told.
     """
+    if content.startswith(PNG_START) and len(content) >= len(PNG_START) + 8:
+        width, height = struct.unpack_from(">II", content, len(PNG_START))
+        return JpegHeader((height, width), orientation=1, is_complete=PNG_END in content[-12:])
     if not content.startswith(START):
-        raise JpegError(f"begins with {content[:4]!r}, not as a JPEG")
+        raise JpegError(f"begins with {content[:4]!r}, not as a JPEG or PNG")
     orientation = 1
     position = len(START)
     while position + 4 <= len(content):

@@ -9,7 +9,6 @@ from pipelines.params import (
     ParamsError,
     load_params,
     read_yaml,
-    require_supported,
     validate_params,
 )
 from pipelines.presets import differences
@@ -30,7 +29,6 @@ def test_the_params_we_ship_are_valid_and_supported(repository: Path) -> None:
     params = load_params(repository)
     assert params.data.dataset == "embedded"
     assert params.registration.name == "rtmo"
-    require_supported(params)
 
 
 def test_no_number_of_a_run_hides_in_a_default(repository: Path, content: Any) -> None:
@@ -116,8 +114,12 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
     assert read_yaml(tmp_path / "a.yaml") == {"lr": 0.004}
 
 
-def test_merged_sets_are_refused_for_now_and_named(content: Any) -> None:
-    content["data"]["merge"] = [{"dataset": "aic", "sampling_factor": 0.3, "until_epoch": 579}]
-    params = validate_params(content, source="params.yaml")
-    with pytest.raises(ParamsError, match=r"data.merge names aic.*not there yet"):
-        require_supported(params)
+def test_a_set_is_merged_once_and_not_with_itself(content: Any) -> None:
+    aic = {"dataset": "aic", "sampling_factor": 0.3, "until_epoch": 579}
+    content["data"]["merge"] = [aic, aic | {"dataset": "mpii"}]
+    merged = validate_params(content, source="params.yaml").data.merge
+    assert [other.dataset for other in merged] == ["aic", "mpii"]
+    for repeated in ("aic", content["data"]["dataset"]):
+        content["data"]["merge"] = [aic, aic | {"dataset": repeated}]
+        with pytest.raises(ParamsError, match=f"{repeated} is in dataset and merge more than once"):
+            validate_params(content, source="params.yaml")

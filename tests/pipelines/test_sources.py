@@ -11,17 +11,23 @@ from rtmo.skeleton import COCO17, CROWDPOSE14
 def test_every_shipped_source_is_sound(repository):
     paths = sorted((repository / "sources").glob("*.json"))
     assert {path.stem for path in paths} >= {
+        "aic",
         "coco",
         "coco-sample",
         "crowdpose",
         "crowdpose-val",
         "embedded",
         "embedded-crowdpose",
+        "halpe",
+        "jhmdb",
+        "mpii",
+        "posetrack18",
     }
     for path in paths:
         source = load_source(path)
-        assert source.keypoints in (COCO17, CROWDPOSE14)
+        assert (source.format == "coco") == (source.keypoints == COCO17)
         assert (source.format == "crowdpose") == (source.keypoints == CROWDPOSE14)
+        assert source.protocol == ("crowdpose" if source.format == "crowdpose" else "coco")
 
 
 def test_the_crowdpose_variant_of_the_embedded_dataset_is_more_crowded(repository):

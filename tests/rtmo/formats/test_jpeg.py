@@ -1,4 +1,4 @@
-"""JPEG headers."""
+"""Headers of JPEG and PNG files."""
 
 import cv2
 import numpy as np
@@ -29,6 +29,13 @@ def test_size_and_end_are_read(progressive):
     assert header.stored_hw == (30, 50)
     assert header.orientation == 1
     assert header.is_complete
+
+
+def test_size_and_end_of_a_png_file_are_read():
+    content = cv2.imencode(".png", np.zeros((30, 50, 3), np.uint8))[1].tobytes()
+    header = read_header(content)
+    assert (header.stored_hw, header.orientation, header.is_complete) == ((30, 50), 1, True)
+    assert not read_header(content[:-12]).is_complete
 
 
 @pytest.mark.parametrize("order", ["big", "little"])
