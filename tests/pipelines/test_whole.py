@@ -224,3 +224,28 @@ version = MlflowClient().get_model_version_by_alias("rtmo", "champion")
 print(version.tags["content_hash"])
 """
     return run(folder, sys.executable, "-c", code)
+
+
+def test_merged_sets_go_through_the_stages_and_leave_nothing_behind(
+    untouched: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkout"
+    shutil.copytree(untouched, folder)
+    source = folder / "sources" / "embedded-crowdpose.json"
+    content = json.loads(source.read_text())
+    content["get"]["config"] |= {"num_images": IMAGES, "width": 128, "height": 96}
+    source.write_text(json.dumps(content))
+    other = {"dataset": "embedded-crowdpose", "sampling_factor": 0.5, "until_epoch": 1}
+    set_param(folder, "data.merge", [other])
+    run(folder, "dvc", "repro", "train")
+    card = json.loads((folder / "models/train/model_card.json").read_text())
+    assert [merged["dataset"] for merged in card["merged"]] == ["embedded-crowdpose"]
+    assert card["validation"]["images_seen"] == (54 + 32) // 8 * 8 + 54 // 8 * 8
+    stores = folder / "data/processed/embedded"
+    before = (stores / "train/image_ids.npy").read_bytes()
+
+    set_param(folder, "data.merge", [])
+    run(folder, "dvc", "repro", "convert")
+    assert (stores / "train/image_ids.npy").read_bytes() == before
+    assert not list((stores / "merged").iterdir())
+    assert not (folder / "data/raw/embedded/merged").exists()
