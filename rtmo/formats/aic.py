@@ -10,12 +10,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
 from rtmo.formats.findings import Findings, Problem
 from rtmo.formats.records import FormatError, ImageRecord, PersonRecord
 from rtmo.skeleton import Skeleton
 
 NOT_IN_PICTURE = 3
 """Its visibility flags count down: 3 - v is COCO's."""
+
+
+class AicPicture(BaseModel):
+    """One entry of the file."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    image_id: str
+    human_annotations: dict[str, tuple[float, float, float, float]]
+    keypoint_annotations: dict[str, tuple[float, ...]]
 
 
 def read_aic(
@@ -28,33 +40,24 @@ def read_aic(
     Raises:
         FormatError: if the document is no such list or not of this skeleton.
     """
-    pictures = _pictures(document)
+    try:
+        listed = TypeAdapter(list[AicPicture]).validate_python(document)
+    except ValidationError as error:
+        raise FormatError(
+            f"the annotation file is not as AI Challenger publishes it ({error.errors()[0]['msg']} "
+            f'at {error.errors()[0]["loc"]}); say "format": "coco" in the source file for a '
+            "conversion of it"
+        ) from None
+    pictures: dict[str, AicPicture] = {}
+    for picture in listed:
+        if picture.image_id in pictures:
+            findings.add(Problem.DUPLICATE_IMAGE, f"image {picture.image_id}")
+        pictures.setdefault(picture.image_id, picture)
     records = []
-    person_id = 0
+    num_people = 0
     for number, name in enumerate(sorted(pictures), start=1):
-        boxes, poses = (
-            pictures[name][key] for key in ("human_annotations", "keypoint_annotations")
-        )
-        people = []
-        for person in sorted(poses):
-            person_id += 1
-            where = f"{person} of {name}"
-            box = boxes.get(person)
-            if box is None or len(box) != 4:
-                findings.add(Problem.NO_BOX, where)
-                continue
-            numbers = _keypoints(poses[person], skeleton, where)
-            people.append(
-                PersonRecord(
-                    id=person_id,
-                    box_xywh=(box[0], box[1], box[2] - box[0], box[3] - box[1]),
-                    keypoints=numbers,
-                    num_keypoints=sum(v > 0 for v in numbers[2::3]),
-                    is_crowd=False,
-                    area=None,
-                    segmentation=None,
-                )
-            )
+        people = _people(pictures[name], num_people + 1, skeleton, findings)
+        num_people += len(people)
         records.append(
             ImageRecord(
                 id=number,
@@ -63,25 +66,38 @@ def read_aic(
                 width=0,
                 crowd_index=None,
                 is_turned=False,
-                people=tuple(people),
+                people=people,
             )
         )
     return records
 
 
-def _pictures(document: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - parsed JSON
-    keys = {"image_id", "human_annotations", "keypoint_annotations"}
-    if not isinstance(document, list) or not all(
-        isinstance(row, dict) and keys <= row.keys() for row in document
-    ):
-        raise FormatError(
-            f"the annotation file is no list of objects with {', '.join(sorted(keys))}, as AI "
-            'Challenger publishes; say "format": "coco" in the source file for a conversion of it'
+def _people(
+    picture: AicPicture, first_id: int, skeleton: Skeleton, findings: Findings
+) -> tuple[PersonRecord, ...]:
+    people: list[PersonRecord] = []
+    for person, pose in sorted(picture.keypoint_annotations.items()):
+        where = f"{person} of image {picture.image_id}"
+        box = picture.human_annotations.get(person)
+        if box is None:
+            findings.add(Problem.NO_BOX, where)
+            continue
+        numbers = _keypoints(pose, skeleton, where)
+        people.append(
+            PersonRecord(
+                id=first_id + len(people),
+                box_xywh=(box[0], box[1], box[2] - box[0], box[3] - box[1]),
+                keypoints=numbers,
+                num_keypoints=sum(v > 0 for v in numbers[2::3]),
+                is_crowd=False,
+                area=None,
+                segmentation=None,
+            )
         )
-    return {row["image_id"]: row for row in document}
+    return tuple(people)
 
 
-def _keypoints(numbers: list[float], skeleton: Skeleton, where: str) -> tuple[float, ...]:
+def _keypoints(numbers: tuple[float, ...], skeleton: Skeleton, where: str) -> tuple[float, ...]:
     if len(numbers) != 3 * skeleton.num_keypoints:
         raise FormatError(
             f"{where} has {len(numbers)} numbers for its keypoints, expected "

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
 from rtmo.formats.findings import Findings, Problem
 from rtmo.formats.records import FormatError, ImageRecord, PersonRecord
 from rtmo.skeleton import Skeleton
@@ -17,7 +19,19 @@ HEIGHT_PX = 200.0
 """Height of a person of scale 1."""
 CENTRE_SHIFT = 15.0
 """Pixels at scale 1 by which the official loader moves the centre down, to the limbs."""
-KEYS = ("image", "joints", "joints_vis", "center", "scale")
+
+
+class MpiiPerson(BaseModel):
+    """One entry of the file."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    image: str
+    joints: tuple[tuple[float, float], ...]
+    joints_vis: tuple[float, ...]
+    center: tuple[float, float]
+    """-1 where there is none."""
+    scale: float
 
 
 def read_mpii(
@@ -33,20 +47,21 @@ def read_mpii(
     Raises:
         FormatError: if the document is no such list or not of this skeleton.
     """
-    if not isinstance(document, list) or not all(
-        isinstance(row, dict) and row.keys() >= set(KEYS) for row in document
-    ):
+    try:
+        listed = TypeAdapter(list[MpiiPerson]).validate_python(document)
+    except ValidationError as error:
         raise FormatError(
-            f"the annotation file is no list of objects with {', '.join(KEYS)}; MPII itself "
-            "publishes a MATLAB file, mpii_train.json is a widespread conversion of it"
-        )
-    people: dict[str, list[PersonRecord]] = {row["image"]: [] for row in document}
-    for number, row in enumerate(document, start=1):
-        where = f"person {number} in {row['image']}"
-        if row["center"][0] < 0 or row["scale"] <= 0:
+            f"the annotation file is no list of MPII people ({error.errors()[0]['msg']} at "
+            f"{error.errors()[0]['loc']}); MPII publishes a MATLAB file, mpii_train.json is a "
+            "widespread conversion of it"
+        ) from None
+    people: dict[str, list[PersonRecord]] = {person.image: [] for person in listed}
+    for number, person in enumerate(listed, start=1):
+        where = f"person {number} in {person.image}"
+        if person.center[0] < 0 or person.scale <= 0:
             findings.add(Problem.NO_BOX, where)
             continue
-        people[row["image"]].append(_person(row, number, skeleton, where))
+        people[person.image].append(_person(person, number, skeleton, where))
     return [
         ImageRecord(
             id=number,
@@ -61,8 +76,8 @@ def read_mpii(
     ]
 
 
-def _person(row: dict[str, Any], number: int, skeleton: Skeleton, where: str) -> PersonRecord:
-    joints, flags = row["joints"], row["joints_vis"]
+def _person(person: MpiiPerson, number: int, skeleton: Skeleton, where: str) -> PersonRecord:
+    joints, flags = person.joints, person.joints_vis
     if not len(joints) == len(flags) == skeleton.num_keypoints:
         raise FormatError(
             f"{where} has {len(joints)} joints and {len(flags)} flags, expected "
@@ -72,8 +87,8 @@ def _person(row: dict[str, Any], number: int, skeleton: Skeleton, where: str) ->
         (x - 1.0, y - 1.0, 2.0) if flag else (0.0, 0.0, 0.0)
         for (x, y), flag in zip(joints, flags, strict=True)
     )
-    side = HEIGHT_PX * row["scale"]
-    x, y = row["center"][0] - 1.0, row["center"][1] - 1.0 + CENTRE_SHIFT * row["scale"]
+    side = HEIGHT_PX * person.scale
+    x, y = person.center[0] - 1.0, person.center[1] - 1.0 + CENTRE_SHIFT * person.scale
     return PersonRecord(
         id=number,
         box_xywh=(x - side / 2, y - side / 2, side, side),

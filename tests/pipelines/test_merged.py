@@ -169,10 +169,6 @@ def two_sets(tmp_path, repository, picture_file, random_records):
 
     def make(skeleton=COCO17, same_pictures=()):
         content = json.loads((repository / "sources/coco-sample.json").read_text())
-        content["splits"]["val"]["annotations"] = {
-            "archive": "annotations_trainval2017.zip",
-            "path": "annotations/person_keypoints_val2017.json",
-        }
         other = content | {"dataset": "other", "skeleton": skeleton.model_dump()}
         sources = [Source.model_validate_json(json.dumps(one)) for one in (content, other)]
         folders = (tmp_path / "raw", tmp_path / "raw" / MERGED / "other")
@@ -182,19 +178,12 @@ def two_sets(tmp_path, repository, picture_file, random_records):
             for split in ("train", "val"):
                 seed = 1 + len(split) + 10 * (source.dataset == "other")
                 records = random_records(12, source.keypoints, seed=seed)
-                pictures = [
-                    (
-                        f"{split}2017/{record.file_name}",
-                        picture_file(
-                            record.height,
-                            record.width,
-                            record.id if record.id in same_pictures else record.id + 1000 * seed,
-                        )
-                        if record.id not in same_pictures
-                        else picture_file(70, 70, record.id),
-                    )
-                    for record in records
-                ]
+                pictures = []
+                for record in records:
+                    same = record.id in same_pictures
+                    own = (record.height, record.width, record.id + 1000 * seed)
+                    content = picture_file(*((70, 70, record.id) if same else own))
+                    pictures.append((f"{split}2017/{record.file_name}", content))
                 write_archive(folder / f"{split}2017.zip", pictures)
                 path = f"annotations/person_keypoints_{split}2017.json"
                 document = json.dumps(write_coco(records, source.keypoints))

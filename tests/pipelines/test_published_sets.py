@@ -268,8 +268,9 @@ def test_a_set_that_is_not_there_says_what_to_put_where(repository, tmp_path, na
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("aic", {"images": []}, 'is no list of objects.*"format": "coco"'),
-        ("mpii", [{"image": "a.jpg"}], "is no list of objects with image, joints"),
+        ("aic", {"images": []}, 'valid list.*"format": "coco"'),
+        ("aic", [{"image_id": "a", "human_annotations": []}], "dictionary.*human_annotations"),
+        ("mpii", [{"image": "a.jpg"}], "no list of MPII people .*required.*joints"),
         ("halpe", [], "holds a list, expected an object"),
         ("posetrack18", {"images": []}, "no list of objects 'annotations'"),
     ],
