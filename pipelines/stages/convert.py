@@ -172,8 +172,9 @@ def _read_records(
     """The annotation file of one split, or the files of its folder."""
     records: list[ImageRecord] = []
     for location in annotation_files(raw, locations.annotations):
+        content = read_annotations(raw, location)
         try:
-            document = json.loads(read_annotations(raw, location))
+            document = json.loads(content)
         except ValueError as error:
             raise FormatError(
                 f"{location.path} is no JSON file ({error}); was it cut short?"

@@ -153,6 +153,13 @@ def test_a_training_split_without_people_is_an_error(layout, tmp_path, random_re
         converted(*layout(train=random_records(1)), tmp_path / "out", gate_fraction=0.0)
 
 
+def test_an_archive_that_is_not_there_is_no_broken_json(layout, tmp_path):
+    source, raw = layout()
+    (raw / "annotations_trainval2017.zip").unlink()
+    with pytest.raises(SourceError, match=r"2017\.zip is missing; run `dvc repro download`"):
+        converted(source, raw, tmp_path / "out")
+
+
 def test_annotations_cut_short_are_named(layout, tmp_path):
     source, raw = layout()
     name = "annotations/person_keypoints_train2017.json"
