@@ -80,6 +80,26 @@ class Problem(Enum):
         "dropped",
         "Only annotations of the keypoint category are kept.",
     )
+    LABEL_WITHOUT_PICTURE = (
+        "label_without_picture",
+        "dropped",
+        "A file of labels whose picture is not there is dropped.",
+    )
+    NOT_LABELLED = (
+        "picture_not_labelled",
+        "dropped",
+        "A picture that nobody submitted labels for is dropped: it may show people.",
+    )
+    OTHER_LABELLING = (
+        "second_labelling",
+        "dropped",
+        "Of several labellings of a picture the ground truth, else the last, is kept.",
+    )
+    KEYPOINT_WITHOUT_PERSON = (
+        "keypoint_without_person",
+        "dropped",
+        "A keypoint in no person's box and with no person as its parent is dropped.",
+    )
     NO_KEYPOINTS_FIELD = (
         "no_keypoints_field",
         "dropped",
