@@ -20,6 +20,7 @@ from pipelines.data_cli import data
 from pipelines.params import load_params
 from pipelines.paths import checkout
 from pipelines.serving import DEFAULT_PORT
+from rtmo.formats.label_set import LabelFormat
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -71,6 +72,76 @@ def preset(name: Annotated[str, typer.Argument(help="A file in presets/, without
 
     changed = apply_preset(checkout().root, name)
     print("\n".join(changed) or "params.yaml has these values already")
+
+
+@app.command()
+def init(
+    data: Annotated[Path, typer.Option(help="Folder or zip archive of a labelling tool's export.")],
+    name: Annotated[str | None, typer.Option(help="Of the dataset; from DATA if absent.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Published model or file to begin with: rtmo-s-body7.")
+    ] = None,
+    keypoints: Annotated[
+        str | None, typer.Option(help="Names in order, where the files have none: head,neck,...")
+    ] = None,
+    flip_pairs: Annotated[
+        str | None, typer.Option(help="What changes places in a mirror: l_eye:r_eye,... or none.")
+    ] = None,
+    sigmas: Annotated[
+        str | None, typer.Option(help="COCO's sigmas where not the default: head:0.05,...")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Terms of the pictures, as NAME:yes, NAME:no, NAME:unknown.")
+    ] = None,
+) -> None:
+    """Bring own labels into the pipeline: COCO, CVAT, YOLO-pose or Label Studio keypoints.
+
+    Looks at the pictures and labels, then writes sources/NAME.json and merges a recipe for
+    fine-tuning into params.yaml. The last word of a licence says whether its terms allow
+    commercial use; what is unknown keeps a model from becoming champion.
+    """
+    from pipelines import own_data
+
+    paths = checkout()
+    name = name or own_data.default_name(data)
+    names = own_data.parse_names(keypoints)
+    found = own_data.survey(data, name, names, own_data.parse_answers(flip_pairs, sigmas))
+    if flip_pairs is None and not found.settled.skeleton.flip_pairs:
+        flip_pairs = _ask(f"Flip pairs of {', '.join(found.settled.skeleton.keypoints)}", "none")
+        found = own_data.survey(data, name, names, own_data.parse_answers(flip_pairs, sigmas))
+    licence = licence or _ask("Terms of the pictures (NAME:yes|no|unknown)", "not stated:unknown")
+    terms = own_data.parse_licence(licence)
+    adoption = own_data.adopt(paths, found, name, terms, weights)
+    print("\n".join(found.describe()))
+    adoption.write()
+    print(f"wrote {adoption.source_path}")
+    print("\n".join(("params.yaml:", *(f"  {line}" for line in adoption.params.differences))))
+    print("Next: dvc repro")
+
+
+def _ask(question: str, default: str) -> str:
+    """The answer of a person at a terminal; the default where nobody is."""
+    return str(typer.prompt(question, default=default)) if sys.stdin.isatty() else default
+
+
+@app.command()
+def labels(
+    data: Annotated[Path, typer.Argument(help="Folder or zip archive of a labelling tool.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to; must not exist.")],
+    to: Annotated[LabelFormat, typer.Option(help="Format to write.")],
+    keypoints: Annotated[
+        str | None, typer.Option(help="Names in order, where the files have none.")
+    ] = None,
+    flip_pairs: Annotated[str | None, typer.Option(help="l_eye:r_eye,... or none.")] = None,
+) -> None:
+    """Write labels with their pictures in the format of another tool, and say what is lost."""
+    from pipelines import own_data
+
+    answers = own_data.parse_answers(flip_pairs, None)
+    lost = own_data.translate(data, out, to, own_data.parse_names(keypoints), answers)
+    print(f"wrote {out}")
+    for words in lost:
+        print(f"not in it: {words}")
 
 
 @app.command()

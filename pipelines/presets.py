@@ -6,6 +6,7 @@ import difflib
 import io
 import json
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,21 +37,56 @@ def apply_preset(root: Path, name: str) -> tuple[str, ...]:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
         raise ParamsError(f"no preset {name!r}; {hint}")
+    path = root / "presets" / f"{name}.yaml"
+    merged = merge_into_params(root, read_overlay(path), path.name)
+    merged.write()
+    return merged.differences
+
+
+def read_overlay(path: Path) -> MutableMapping[str, Any]:
+    """The content of an overlay with the spelling of its author.
+
+    Raises:
+        ParamsError: if it has no sections.
+    """
+    overlay = _round_trip().load(path)
+    if not isinstance(overlay, MutableMapping):
+        raise ParamsError(f"expected sections such as `train:` in {path}")
+    return overlay
+
+
+@dataclass(frozen=True, slots=True)
+class MergedParams:
+    """`params.yaml` with an overlay, valid and not yet written."""
+
+    path: Path
+    text: str
+    differences: tuple[str, ...]
+    """One line per changed key, such as `train.epochs: 12 -> 600`."""
+
+    def write(self) -> None:
+        """Replace `params.yaml`."""
+        self.path.write_text(self.text)
+
+
+def merge_into_params(root: Path, overlay: Mapping[str, Any], source: str) -> MergedParams:
+    """What `params.yaml` becomes with `overlay`, comments kept; `source` names it in errors.
+
+    Raises:
+        ParamsError: if what comes out is not valid.
+    """
     path = root / "params.yaml"
     before = read_yaml(path)
-    overlay_path = root / "presets" / f"{name}.yaml"
     written = _round_trip()
-    content, overlay = written.load(path), written.load(overlay_path)
-    if not isinstance(content, MutableMapping) or not isinstance(overlay, Mapping):
-        raise ParamsError(f"expected sections such as `train:` in {path} and in {overlay_path}")
+    content = written.load(path)
+    if not isinstance(content, MutableMapping):
+        raise ParamsError(f"expected sections such as `train:` in {path}")
     merge(content, overlay)
     text = io.StringIO()
     written.dump(content, text)
-
     after = YAML(typ="safe").load(text.getvalue())
-    validate_params(after, source=f"params.yaml with {overlay_path.name}")
-    path.write_text(text.getvalue())
-    return differences(before, after)
+    validate_params(after, source=f"params.yaml with {source}")
+    return MergedParams(path, text.getvalue(), differences(before, after))
 
 
 def _round_trip() -> YAML:

@@ -74,6 +74,18 @@ class Excerpt(Config):
     """Pictures of each split, out of those that show people with keypoints."""
 
 
+class Labels(Config):
+    """Take own labels as a labelling tool exported them; written by `rtmo-pipeline init`."""
+
+    kind: Literal["labels"]
+    path: str
+    """The folder or zip archive, absolute or relative to the repository root."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the labels and pictures that `init` saw; others are refused."""
+    val_fraction: float = Field(ge=0, lt=0.5)
+    """Part of the pictures that validates, by content; 0 where the export has such a split."""
+
+
 class Location(Config):
     """Where something lies in `data/raw/<dataset>/`."""
 
@@ -107,7 +119,7 @@ class Source(Config):
     """Which keypoints are annotated: a known name, or a skeleton written out."""
     licence: Licence
     """Terms of annotations and pictures; they travel with the data and the models."""
-    get: Annotated[Files | Excerpt | Folder | Generator, Field(discriminator="kind")]
+    get: Annotated[Files | Excerpt | Folder | Generator | Labels, Field(discriminator="kind")]
     """How to get it."""
     splits: dict[Split, SplitLocations] = Field(min_length=1)
     """Where each split lies. Without `gate`, that split is taken out of `train`."""

@@ -10,8 +10,9 @@ import typer
 
 from pipelines.paths import MERGED
 from pipelines.sources.excerpt import fetch_excerpt
+from pipelines.sources.labelled import pack_labels
 from pipelines.sources.pack import draw_dataset, pack_folder
-from pipelines.sources.schema import Excerpt, Files, Folder, Generator, Source, load_source
+from pipelines.sources.schema import Excerpt, Files, Folder, Generator, Labels, Source, load_source
 from pipelines.stage_run import stage_run
 from rtmo._config import Config
 from rtmo.fetch import FetchedFile, FetchError, Patience, fetch_files
@@ -34,7 +35,7 @@ class DownloadReport(Config):
     dataset: str
     licence: Licence
     origin: str
-    """`files`, `excerpt`, `folder` or `generator`."""
+    """`files`, `excerpt`, `folder`, `generator` or `labels`."""
     files: tuple[RawFile, ...]
     """Whole files from the network; empty otherwise: DVC hashes what was packed."""
 
@@ -70,6 +71,8 @@ def download(
             pack_folder(source, root / path, out)
         case Generator(config=config):
             draw_dataset(source, config, out)
+        case Labels(path=path):
+            pack_labels(source, source.get, root / path, out)
     report = DownloadReport(
         dataset=source.dataset,
         licence=source.licence,

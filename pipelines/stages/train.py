@@ -27,15 +27,16 @@ from pipelines.tracking import open_tracking
 from rtmo.data.dataset import TrainingSet
 from rtmo.data.loader import BatchLoader
 from rtmo.data.mixture import MergedStore
+from rtmo.deployment.official_files import fetch_official
 from rtmo.deployment.runners import TorchPredictor
 from rtmo.drawing import draw_people, mosaic_grid
 from rtmo.evaluation.config import EvaluateConfig
 from rtmo.evaluation.keypoint_ap import evaluate_keypoints
 from rtmo.evaluation.predict import predict_store
 from rtmo.formats.licence import combined_licence
-from rtmo.model import build_rtmo, load_weights
+from rtmo.model import build_rtmo
 from rtmo.model.initialisation import calm_classifier
-from rtmo.model.weights import save_weights
+from rtmo.model.weights import load_for_training, save_weights
 from rtmo.store import Store
 from rtmo.training.checkpoint import CheckpointFolder, open_checkpoints
 from rtmo.training.loop import Callbacks, FitResult, TrainingInterrupted, fit
@@ -171,14 +172,20 @@ def training_set(processed: Path, recipe: Recipe) -> tuple[TrainingSet, list[Sto
 
 
 def initial_model(recipe: Recipe, skeleton: Skeleton) -> RTMO:
-    """The model at step 0: drawn from the seed, then `init_weights` where given."""
+    """The model at step 0: drawn from the seed, then `init_weights` where given.
+
+    Those may be of other keypoints: see `load_for_training`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
         model = build_rtmo(recipe.model.size, skeleton)
     if recipe.train.classifier_init == "calm":
         calm_classifier(model)
     if recipe.train.init_weights is not None:
-        log.info("%s", load_weights(model, Path(recipe.train.init_weights)))
+        path = Path(recipe.train.init_weights)
+        if not path.suffix:
+            path = fetch_official(recipe.train.init_weights)
+        log.info("%s", load_for_training(model, path))
     return model
 
 

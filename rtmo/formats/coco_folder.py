@@ -89,8 +89,11 @@ def write_coco_folder(
         names = short_names(records)
         pictures |= {name: f"{folder}/{short}" for name, short in names.items()}
         renamed = (replace(record, file_name=names[record.file_name]) for record in records)
-        document = json.dumps(write_coco(renamed, skeleton), separators=(",", ":"))
-        documents[f"annotations/person_keypoints_{split}.json"] = document.encode()
+        document = write_coco(renamed, skeleton)
+        for annotation in document["annotations"]:
+            annotation.setdefault("segmentation", [])  # Datumaro, CVAT's reader, insists on it
+        content = json.dumps(document, separators=(",", ":")).encode()
+        documents[f"annotations/person_keypoints_{split}.json"] = content
     lost = ("flip pairs and sigmas: COCO's files have no field for them",)
     return WrittenLabels(documents, pictures, lost)
 

@@ -32,6 +32,18 @@ SAFETENSORS = ".safetensors"
 OPTIONAL = (".out_proxy.", "dcc.sigma_", ".num_batches_tracked")
 """Parts of names that a file may lack: what only training uses."""
 
+PER_KEYPOINT = (
+    ".out_proxy.",
+    ".out_visibility.",
+    "dcc.pose_fc.",
+    "dcc.pose_norm.running",
+    "dcc.pose_norm.weight",
+    "dcc.pose_norm.bias",
+    "dcc.classifier.keypoint_positions",
+    "dcc.sigma_fc.",
+)
+"""Parts of names of the tensors whose first axis goes over the keypoints."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
@@ -146,6 +158,37 @@ def load_weights(model: RTMO, path: Path, which: WhichWeights = "averaged") -> L
     return _copy(model, path, state, found)
 
 
+def load_for_training(model: RTMO, path: Path) -> LoadReport:
+    """As `load_weights`, but the file's keypoints may be others than the model's.
+
+    Keypoints of the same name take their values from the file, in whichever order they are there;
+    those that only the model has keep the values they have in it.
+
+    Raises:
+        WeightsError: as `load_weights`.
+    """
+    is_ours = path.suffix == SAFETENSORS
+    state = read_tensors(path) if is_ours else read_state(path)
+    theirs = _keypoints_of(path, state)
+    ours = model.skeleton.keypoints
+    if theirs is None or theirs == ours:
+        return load_weights(model, path)
+    identity = identify(state)
+    if identity is None or identity[0] != model.size:
+        raise WeightsError(
+            f"{path} holds RTMO-{identity[0] if identity else '?'}, the model is RTMO-{model.size};"
+            " set model.size to that of the file"
+        )
+    target = model.state_dict()
+    names = {pair.official: pair.ours for pair in key_pairs(model.size) if pair.ours}
+    found = {names.get(name, name): name for name in state}
+    adapted = dict(state)
+    for name, official in found.items():
+        if name in target and any(part in name for part in PER_KEYPOINT):
+            adapted[official] = _reordered(state[official], target[name], theirs, ours)
+    return _copy(model, path, adapted, found)
+
+
 def load_backbone(model: RTMO, path: Path) -> LoadReport:
     """Copy the backbone of a YOLOX checkpoint (mmdet or mmpose) into `model`, nothing else.
 
@@ -167,6 +210,28 @@ def load_backbone(model: RTMO, path: Path) -> LoadReport:
             f"RTMO-{model.size}, the first is {missing[0]}; is it a YOLOX of another depth?"
         )
     return _copy(model, path, state, {ours: name for name, ours in names.items() if ours})
+
+
+def _keypoints_of(path: Path, state: Mapping[str, Tensor]) -> tuple[str, ...] | None:
+    """Keypoint names of a file's skeleton; None if neither metadata nor their number tells."""
+    if path.suffix == SAFETENSORS:
+        metadata = read_strings(path)
+        return _skeleton(path, metadata).keypoints if metadata.get("format") == FORMAT else None
+    identity = identify(state)
+    known = {skeleton.num_keypoints: skeleton.keypoints for skeleton in (COCO17, CROWDPOSE14)}
+    return None if identity is None else known.get(identity[1])
+
+
+def _reordered(
+    tensor: Tensor, drawn: Tensor, theirs: tuple[str, ...], ours: tuple[str, ...]
+) -> Tensor:
+    """Rows of the model's keypoints: the file's where it has that name, else those of `drawn`."""
+    rows = drawn.unflatten(0, (len(ours), -1)).clone()
+    source = tensor.unflatten(0, (len(theirs), -1))
+    for index, name in enumerate(ours):
+        if name in theirs:
+            rows[index] = source[theirs.index(name)]
+    return rows.flatten(0, 1)
 
 
 def _official_metadata(path: Path) -> dict[str, str]:

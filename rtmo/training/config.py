@@ -104,7 +104,8 @@ class TrainConfig(Config):
     classifier_init: Literal["published", "calm"] = "published"
     """How the coordinate classifier is drawn; calm is for training without pre-trained weights."""
     init_weights: str | None = None
-    """Weights file to start from; None starts from the documented initialisation."""
+    """Weights file, or name of a published model, to start from; its keypoints may be others. None
+    starts from the documented initialisation."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:

@@ -7,8 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from rtmo.model.build import build_rtmo
+from rtmo.model.mmpose_checkpoint import save_official
 from rtmo.model.weights import (
+    PER_KEYPOINT,
     WeightsError,
+    load_for_training,
     load_model,
     load_weights,
     read_metadata,
@@ -140,3 +143,56 @@ def test_weights_without_size_or_skeleton_are_not_written(model, tmp_path):
     with pytest.raises(WeightsError, match="has no 'size'"):
         save_weights(model.state_dict(), tmp_path / "x.safetensors", {"skeleton": "{}"})
     assert not list(tmp_path.iterdir())
+
+
+SIX = Skeleton(
+    name="six",
+    keypoints=("tail", "right_ankle", "nose", "left_wrist", "paw", "left_ankle"),
+    flip_pairs=((5, 1),),
+    limbs=(),
+    sigmas=(0.05,) * 6,
+)
+
+
+def test_every_tensor_that_depends_on_the_skeleton_is_known():
+    of_coco, of_six = (build_rtmo("t", skeleton).state_dict() for skeleton in (COCO17, SIX))
+    dependent = {name for name in of_coco if of_coco[name].shape != of_six[name].shape}
+    assert {name for name in of_coco if any(part in name for part in PER_KEYPOINT)} == dependent
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_training_may_begin_with_weights_of_other_keypoints(tmp_path, suffix):
+    torch.manual_seed(0)
+    theirs, ours = build_rtmo("t"), build_rtmo("t", SIX)
+    path = tmp_path / f"coco{suffix}"
+    if suffix == ".pth":
+        save_official(theirs, path)
+    else:
+        save_weights(theirs, path, {"input_size": "416"})
+    drawn = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
+    load_for_training(ours, path)
+    loaded, source = ours.state_dict(), theirs.state_dict()
+    for name, tensor in loaded.items():
+        if tensor.shape == source[name].shape:
+            assert torch.equal(tensor, source[name]), name
+            continue
+        rows, before = (t.unflatten(0, (6, -1)) for t in (tensor, drawn[name]))
+        given = source[name].unflatten(0, (17, -1))
+        assert torch.equal(rows[2], given[COCO17.keypoints.index("nose")]), name
+        assert torch.equal(rows[1], given[COCO17.keypoints.index("right_ankle")]), name
+        assert torch.equal(rows[0], before[0]), name
+
+
+def test_the_same_keypoints_in_another_order_find_their_values(tmp_path):
+    turned = SIX.model_copy(update={"keypoints": SIX.keypoints[::-1], "flip_pairs": ((0, 4),)})
+    theirs, ours = build_rtmo("t", turned), build_rtmo("t", SIX)
+    save_weights(theirs, tmp_path / "six.safetensors", {"input_size": "416"})
+    load_for_training(ours, tmp_path / "six.safetensors")
+    loaded, source = (model.state_dict()["dcc.sigma_fc.weight"] for model in (ours, theirs))
+    assert torch.equal(loaded, source.flip(0))
+
+
+def test_training_refuses_weights_of_another_size(tmp_path):
+    save_weights(build_rtmo("t"), tmp_path / "t.safetensors", {"input_size": "416"})
+    with pytest.raises(WeightsError, match=r"holds RTMO-t, the model is RTMO-s; set model\.size"):
+        load_for_training(build_rtmo("s", SIX), tmp_path / "t.safetensors")
