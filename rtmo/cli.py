@@ -160,7 +160,9 @@ def verify_weights(
 
 @app.command()
 def export(
-    weights: Annotated[Path, typer.Option(help="Weights file (.safetensors).")],
+    weights: Annotated[
+        Path, typer.Option(help="Weights file (.safetensors .pth), or a published model's name.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for rtmo.onnx and rtmo-raw.onnx.")],
     pictures: Annotated[
         Path | None, typer.Option(help="Picture or folder to compare with torch on.")
@@ -171,7 +173,10 @@ def export(
     """Write both ONNX forms of a model, and say how far they are from torch."""
     from rtmo.deployment.config import ExportConfig
     from rtmo.deployment.export_onnx import export_both_forms
+    from rtmo.deployment.official_files import fetch_official
 
+    if not weights.suffix:
+        weights = fetch_official(str(weights))
     _require_file(weights)
     out.mkdir(parents=True, exist_ok=True)
     files = export_both_forms(

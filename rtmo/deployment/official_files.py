@@ -7,14 +7,16 @@ digits in a file's name are the first of its sha256.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from rtmo.fetch import Patience, RemoteFile, fetch_files
+from rtmo.fetch import FetchError, Patience, RemoteFile, TransferError, fetch_files
 from rtmo.model.config import PUBLISHED_INPUT_SIDES, Size
 from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
 
@@ -23,6 +25,18 @@ MIRROR_VARIABLE = "RTMO_MIRROR"
 """Environment variable: an address that serves the same files, tried before the official one."""
 CACHE_VARIABLE = "RTMO_CACHE"
 """Environment variable: the folder where fetched files are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialOnnx:
+    """The published deployment of a checkpoint: an archive with an ONNX file in it."""
+
+    sha256: str
+    """Of the ONNX file."""
+    archive_sha256: str | None = None
+    """Of the archive, where known."""
+    archive_bytes: int | None = None
+    """Where known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,8 @@ class OfficialFile:
     """Where known."""
     sha256: str | None = None
     """The whole checksum where known."""
+    onnx: OfficialOnnx | None = None
+    """Its deployment, where a checksum of that is known."""
 
     @property
     def input_size(self) -> int:
@@ -95,6 +111,7 @@ OFFICIAL_FILES: Mapping[str, OfficialFile] = MappingProxyType(
             "body7",
             "COCO val2017",
             _coco(0.574, 0.803, 0.613, 0.611, 0.836),
+            onnx=OfficialOnnx("20aad6e2e42359cac1c5b4a0b2da00e29bfe91a72a782fdcf287d273a04c1b24"),
         ),
         "rtmo-s-body7": OfficialFile(
             "rtmo-s_8xb32-600e_body7-640x640-dac2bf74_20231211.pth",
@@ -105,6 +122,11 @@ OFFICIAL_FILES: Mapping[str, OfficialFile] = MappingProxyType(
             _coco(0.686, 0.879, 0.744, 0.723, 0.908),
             bytes=39_766_454,
             sha256="dac2bf749bbfb51e69ca577ca0327dff4433e3be9a56b782f0b7ef94fb45247e",
+            onnx=OfficialOnnx(
+                "d0703d40d19f3921da51ae725402d5fdae4d2478c7442072d3101bd396f370d8",
+                "3da7ad88b209f9da8be87ba5c325610639af04de3b5c8a96649b98cd9e2848a2",
+                archive_bytes=36_442_532,
+            ),
         ),
         "rtmo-m-body7": OfficialFile(
             "rtmo-m_16xb16-600e_body7-640x640-39e78cc4_20231211.pth",
@@ -184,16 +206,78 @@ def fetch_official(name: str, patience: Patience | None = None) -> Path:
         TransferError: if the network failed; what has come is kept, run again to continue.
     """
     official = official_file(name)
+    return _fetch(official.file, official.bytes, official.sha256_start, patience or Patience())
+
+
+def fetch_official_onnx(name: str, patience: Patience | None = None) -> Path:
+    """The local copy of a published ONNX file, which needs no torch; as `fetch_official`.
+
+    Raises:
+        ValueError: if there is no published file of that name, or no known ONNX file of it.
+        FetchError: if it cannot be had or is not the published one.
+        TransferError: if the network failed; run again to continue.
+    """
+    official = official_file(name)
+    if official.onnx is None:
+        have = [other for other, entry in OFFICIAL_FILES.items() if entry.onnx is not None]
+        raise ValueError(
+            f"{name} is published as torch weights only, which need torch: pip install "
+            f"'rtmo[train]', or convert it where torch is (`rtmo export --weights {name} --out "
+            f"DIR`) and give DIR/rtmo.onnx here. Without torch run {', '.join(have)}"
+        )
+    unpacked = cache_folder() / f"{official.file.removesuffix('.pth')}.onnx"
+    if not (unpacked.is_file() and _sha256(unpacked.read_bytes()) == official.onnx.sha256):
+        archive = _fetch(
+            f"onnx_sdk/{official.file.removesuffix('.pth')}.zip",
+            official.onnx.archive_bytes,
+            official.onnx.archive_sha256,
+            patience or Patience(),
+        )
+        content = _onnx_inside(archive, official.onnx.sha256)
+        partial = unpacked.with_name(f".{unpacked.name}.partial")
+        partial.write_bytes(content)
+        partial.replace(unpacked)
+    return unpacked
+
+
+def _fetch(name: str, size: int | None, sha256: str | None, patience: Patience) -> Path:
     mirror = os.environ.get(MIRROR_VARIABLE)
     addresses = [ADDRESS] if mirror is None else [f"{mirror.rstrip('/')}/", ADDRESS]
-    remote = RemoteFile(
-        name=official.file,
-        urls=tuple(address + official.file for address in addresses),
-        bytes=official.bytes,
-        sha256=official.sha256_start,
-    )
-    (fetched,) = fetch_files((remote,), cache_folder(), patience or Patience())
+    urls = tuple(address + name for address in addresses)
+    remote = RemoteFile(name=name, urls=urls, bytes=size, sha256=sha256)
+    try:
+        (fetched,) = fetch_files((remote,), cache_folder(), patience)
+    except (FetchError, TransferError) as error:
+        checksum = f"sha256 {sha256}{'...' if len(sha256) < 64 else ''}" if sha256 else "no sha256"
+        raise type(error)(
+            f"{error}\nWithout a network: get {ADDRESS}{name} ({checksum}) on another machine and "
+            f"put it at {cache_folder() / name}; or name a server that has it in {MIRROR_VARIABLE}"
+        ) from error
     return fetched.path
+
+
+def _onnx_inside(archive: Path, sha256: str) -> bytes:
+    """The ONNX file in a published archive.
+
+    Raises:
+        FetchError: if it is not there or not the published one.
+    """
+    try:
+        with zipfile.ZipFile(archive) as members:
+            found = [name for name in members.namelist() if name.endswith("end2end.onnx")]
+            content = members.read(found[0]) if found else b""
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise FetchError(f"{archive} is damaged ({error}); delete it and run again") from None
+    if _sha256(content) != sha256:
+        raise FetchError(
+            f"{archive} holds {found or 'no end2end.onnx'} with sha256 {_sha256(content)}, "
+            f"expected {sha256}; delete it and run again"
+        )
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def cache_folder() -> Path:

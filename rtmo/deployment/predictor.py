@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from rtmo.deployment.metadata import MetadataError, input_size
-from rtmo.deployment.official_files import fetch_official
+from rtmo.deployment.official_files import fetch_official, fetch_official_onnx, official_file
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
 from rtmo.deployment.runners import Device, Predictor, TorchPredictor, UnavailableError
@@ -13,6 +14,8 @@ from rtmo.skeleton import Skeleton
 
 SUFFIXES = (".safetensors", ".pth", ".onnx", ".xml", ".engine")
 """Model files that can be opened."""
+TORCH_SUFFIXES = (".safetensors", ".pth")
+"""Those of them that only torch runs."""
 
 
 def load_predictor(
@@ -28,7 +31,8 @@ def load_predictor(
 
     Args:
         path: .safetensors, official .pth, .onnx, OpenVINO .xml or TensorRT .engine; or the name of
-            a published model such as `rtmo-s-body7`, which is fetched once (`official_files`).
+            a published model such as `rtmo-s-body7`, which is fetched once (`official_files`):
+            its weights, or its ONNX file where torch is not installed.
         device: `auto` takes a GPU when the runtime has one; `cuda` fails without one.
         score_threshold: people must score above this.
         nms_iou: box IoU above which the lower-scored of two people is dropped.
@@ -45,13 +49,18 @@ def load_predictor(
     """
     path = Path(path)
     if not path.suffix and not path.exists():
-        path = fetch_official(str(path))
+        path, skeleton = _published(str(path), skeleton)
     if path.suffix not in SUFFIXES:
         raise ValueError(
             f"{path} is not a model file: its suffix must be one of {', '.join(SUFFIXES)}"
         )
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {path}")
+    if path.suffix in TORCH_SUFFIXES and not _has_torch():
+        raise UnavailableError(
+            f"{path} needs torch, which is not installed: pip install 'rtmo[train]', or convert it "
+            f"where torch is (`rtmo export --weights {path.name} --out DIR`) and give DIR/rtmo.onnx"
+        )
     thresholds = {"score_threshold": score_threshold, "nms_iou": nms_iou}
     predictor: Predictor
     match path.suffix:
@@ -73,6 +82,17 @@ def load_predictor(
             f"{skeleton.name!r} was given; leave it out to use the file's own"
         )
     return predictor
+
+
+def _published(name: str, skeleton: Skeleton | None) -> tuple[Path, Skeleton | None]:
+    """A published model's weights, or its ONNX file and skeleton where torch is not installed."""
+    if _has_torch():
+        return fetch_official(name), skeleton
+    return fetch_official_onnx(name), official_file(name).skeleton
+
+
+def _has_torch() -> bool:
+    return find_spec("torch") is not None
 
 
 def _torch_predictor(
