@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro test test-all lint format lock clean help
+.PHONY: repro test test-all lint format lock wheelhouse clean help
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,6 +42,9 @@ format: .venv/.ready  ## Let ruff settle the layout
 
 lock: .venv/.ready  ## Write requirements.lock from what is installed
 	@PYTHON=$(BIN)/python tools/lock
+
+wheelhouse: requirements.lock tools/wheelhouse  ## Wheels of all packages, to install without a network
+	@PYTHON=$(PYTHON) tools/wheelhouse
 
 clean:  ## Remove the environment; data, models and runs stay
 	rm -rf .venv

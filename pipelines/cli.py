@@ -9,12 +9,14 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TypeGuard
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from pipelines.data_cli import data
 from pipelines.params import load_params
@@ -23,7 +25,10 @@ from pipelines.serving import DEFAULT_PORT
 from rtmo.formats.label_set import LabelFormat
 
 app = typer.Typer(
-    help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+    help=__doc__,
+    epilog="Exit status: 0 done, 1 refused or something is wrong, 2 wrong usage.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 app.add_typer(data)
 console = Console()
@@ -40,7 +45,7 @@ Why = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
 Target = Annotated[str, typer.Argument(help="The last stage to bring up to date.")]
 
 
-@app.command()
+@app.command(epilog="Example: rtmo-pipeline run evaluate")
 def run(target: Target = "register") -> None:
     """Bring a stage and all it needs up to date, as a Prefect flow."""
     for name, value in PREFECT_SETTINGS.items():
@@ -56,7 +61,7 @@ def run(target: Target = "register") -> None:
     console.print(f"ran: {', '.join(report.ran) or 'nothing, all is up to date'}")
 
 
-@app.command()
+@app.command(epilog="Example: rtmo-pipeline stage convert")
 def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
     """Bring one stage up to date; what it needs must be."""
     from pipelines import dvc_graph
@@ -65,7 +70,7 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
     console.print(f"{name}: {outcome.state}, {outcome.duration_s:.1f} s")
 
 
-@app.command()
+@app.command(epilog="Example: rtmo-pipeline preset rtmo-s-coco")
 def preset(name: Annotated[str, typer.Argument(help="A file in presets/, without .yaml.")]) -> None:
     """Merge a published recipe into params.yaml and show what changes."""
     from pipelines.presets import apply_preset
@@ -74,7 +79,9 @@ def preset(name: Annotated[str, typer.Argument(help="A file in presets/, without
     print("\n".join(changed) or "params.yaml has these values already")
 
 
-@app.command()
+@app.command(
+    epilog="Example: rtmo-pipeline init --data export.zip --weights rtmo-s-body7 --licence ours:yes"
+)
 def init(
     data: Annotated[Path, typer.Option(help="Folder or zip archive of a labelling tool's export.")],
     name: Annotated[str | None, typer.Option(help="Of the dataset; from DATA if absent.")] = None,
@@ -124,7 +131,7 @@ def _ask(question: str, default: str) -> str:
     return str(typer.prompt(question, default=default)) if sys.stdin.isatty() else default
 
 
-@app.command()
+@app.command(epilog="Example: rtmo-pipeline labels export.zip for-yolo/ --to yolo")
 def labels(
     data: Annotated[Path, typer.Argument(help="Folder or zip archive of a labelling tool.")],
     out: Annotated[Path, typer.Argument(help="Folder to write to; must not exist.")],
@@ -144,7 +151,7 @@ def labels(
         print(f"not in it: {words}")
 
 
-@app.command()
+@app.command(epilog="Example: rtmo-pipeline status")
 def status() -> None:
     """What is up to date, what is not and why; metrics; the last release."""
     from pipelines import dvc_graph
@@ -175,21 +182,26 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float))
 
 
-@app.command()
-def doctor() -> None:
+@app.command(epilog="Example: rtmo-pipeline doctor --json")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
     """Look for what is missing or wrong on this machine; exit status 1 if something is wrong."""
     from pipelines.doctor import examine
 
     findings = examine(checkout())
-    table = Table("subject", "state", "", box=None)
-    for finding in findings:
-        table.add_row(finding.subject, finding.state, finding.words)
-    console.print(table)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        table = Table("subject", "state", Column(overflow="fold"), box=None)
+        for finding in findings:
+            table.add_row(finding.subject, finding.state, escape(finding.words))
+        console.print(table)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: rtmo-pipeline sync")
 def sync() -> None:
     """Bring the MLflow store to what the last release here says; nothing missing, nothing done."""
     from pipelines.sync import sync as bring_up_to_date
@@ -228,7 +240,7 @@ def history() -> None:
     )
 
 
-@app.command()
+@app.command(epilog="Example: rtmo-pipeline predict photo.jpg")
 def predict(image: Annotated[Path, typer.Argument(help="JPEG or PNG file.")]) -> None:
     """People that the champion finds in one picture, as JSON in original-image pixels."""
     from pipelines.serving import predict_with_champion
@@ -238,7 +250,7 @@ def predict(image: Annotated[Path, typer.Argument(help="JPEG or PNG file.")]) ->
     print(json.dumps(predict_with_champion(paths, name, image)))
 
 
-@app.command()
+@app.command(epilog="Example: rtmo-pipeline serve --port 5002")
 def serve(
     port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = DEFAULT_PORT,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,19 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
+from urllib.parse import SplitResult, urlsplit
 
 from pipelines.params import ParamsError, load_params
 from pipelines.paths import Paths
+from pipelines.sources.schema import Files, SourceError, load_source
+from pipelines.tracking.address import StoreUnavailableError, check_reachable, store_address
 
 PACKAGES = ("torch", "lightning", "dvc", "prefect", "mlflow", "fiftyone", "onnxruntime", "openvino")
 TENSORRT_PACKAGES = ("tensorrt", "tensorrt-rtx")
 LEAST_FREE_GIB = 5
+LEAST_MEMORY_GIB = 4
+PATIENCE_S = 3.0
+"""For a server to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +42,10 @@ class Finding:
 def examine(paths: Paths) -> tuple[Finding, ...]:
     """Everything that a failing or slow pipeline has been traced to."""
     return (
+        _machine(),
         _python(),
         *_packages(),
+        _versions(paths.root),
         _tensorrt(),
         _git(paths.root),
         _params(paths.root),
@@ -44,8 +53,17 @@ def examine(paths: Paths) -> tuple[Finding, ...]:
         _mongod(),
         _disk(paths.state_root),
         _prefect_server(),
-        _mlflow_store(),
+        _mlflow_store(paths),
+        _network(paths),
     )
+
+
+def _machine() -> Finding:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    said = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
+    if memory >= LEAST_MEMORY_GIB:
+        return Finding("machine", "ok", said)
+    return Finding("machine", "problem", f"{said}; training and FiftyOne need {LEAST_MEMORY_GIB}")
 
 
 def _python() -> Finding:
@@ -68,6 +86,29 @@ def _packages() -> Iterator[Finding]:
             yield Finding(package, "ok", version(package))
         except PackageNotFoundError:
             yield Finding(package, "problem", "not installed: `make repro` installs everything")
+
+
+def _versions(root: Path) -> Finding:
+    """Installed versions beside those of the lock file; a build such as `+cpu` does not matter."""
+    lock = root / "requirements.lock"
+    if not lock.exists():
+        return Finding("versions", "absent", "no requirements.lock to compare with")
+    others = []
+    for line in lock.read_text().splitlines():
+        name, pinned, wanted = line.partition(";")[0].strip().partition("==")
+        if not pinned or name.startswith("#"):
+            continue
+        try:
+            found = version(name).partition("+")[0]
+        except PackageNotFoundError:
+            found = "none"
+        if found != wanted and (found != "none" or ";" not in line):
+            others.append(f"{name} {found}, locked {wanted}")
+    if not others:
+        return Finding("versions", "ok", "as requirements.lock")
+    listed = "; ".join(others[:5]) + ("; ..." if len(others) > 5 else "")
+    words = f"{len(others)} differ from requirements.lock: {listed}. `rm -r .venv` and `make test`"
+    return Finding("versions", "problem", words)
 
 
 def _tensorrt() -> Finding:
@@ -124,9 +165,48 @@ def _disk(root: Path) -> Finding:
 
 def _prefect_server() -> Finding:
     address = os.environ.get("PREFECT_API_URL")
-    return Finding("prefect", "ok", address or "temporary local server for each run")
+    return Finding("prefect server", "ok", address or "temporary local server for each run")
 
 
-def _mlflow_store() -> Finding:
-    address = os.environ.get("MLFLOW_TRACKING_URI")
-    return Finding("mlflow", "ok", "MLFLOW_TRACKING_URI is set" if address else "mlflow.db here")
+def _mlflow_store(paths: Paths) -> Finding:
+    try:
+        address = store_address(paths)
+        check_reachable(address)
+    except StoreUnavailableError as error:
+        return Finding("mlflow store", "problem", str(error))
+    given = "MLFLOW_TRACKING_URI" in os.environ
+    return Finding(
+        "mlflow store", "ok", "MLFLOW_TRACKING_URI answers" if given else "mlflow.db here"
+    )
+
+
+def _network(paths: Paths) -> Finding:
+    """Whether the servers answer that the dataset comes from."""
+    try:
+        source = load_source(paths.source(load_params(paths.root).data.dataset))
+    except (ParamsError, SourceError) as error:
+        return Finding("network", "problem", f"cannot tell which servers are needed: {error}")
+    if not isinstance(source.get, Files):
+        return Finding("network", "ok", f"not needed: {source.dataset} is no download")
+    if paths.raw(source.dataset).exists():
+        return Finding("network", "ok", f"not needed: {source.dataset} is there")
+    addresses = {urlsplit(url) for file in source.get.files for url in file.urls}
+    silent = sorted({a.hostname for a in addresses if a.hostname and not _answers(a)})
+    if not silent:
+        return Finding("network", "ok", f"the servers of {source.dataset} answer")
+    return Finding(
+        "network",
+        "problem",
+        f"no answer from {', '.join(silent)}, where {source.dataset} comes from: set HTTPS_PROXY, "
+        f"or fetch the files of sources/{source.dataset}.json elsewhere and put them into "
+        f"{paths.runs / 'downloads' / source.dataset}",
+    )
+
+
+def _answers(address: SplitResult) -> bool:
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        with socket.create_connection((str(address.hostname), port), timeout=PATIENCE_S):
+            return True
+    except OSError:
+        return False

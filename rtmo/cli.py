@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Real-time multi-person pose: predict, evaluate, export, bench.",
+    epilog="Exit status: 0 done, 2 wrong usage or input that cannot be used.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -36,7 +36,7 @@ Model = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
-@app.command()
+@app.command(epilog="Example: rtmo predict photo.jpg --weights rtmo-s-body7 --out drawn/")
 def predict(
     source: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
     weights: Model,
@@ -73,7 +73,7 @@ def predict(
         print(json.dumps(results))
 
 
-@app.command()
+@app.command(epilog="Example: rtmo evaluate --detections found.json --annotations truth.json")
 def evaluate(
     detections: Annotated[Path, typer.Option(help="COCO result list (JSON).")],
     annotations: Annotated[Path, typer.Option(help="COCO or CrowdPose annotation file (JSON).")],
@@ -107,7 +107,10 @@ def evaluate(
         print(f"{name:>10}  {value:.4f}")
 
 
-@app.command("verify-weights")
+@app.command(
+    "verify-weights",
+    epilog="Example: rtmo verify-weights rtmo-s-coco --annotations val2017.json --images val2017/",
+)
 def verify_weights(
     weights: Annotated[str, typer.Argument(help="A published model's name, or a model file.")],
     annotations: Annotated[Path, typer.Option(help="person_keypoints_val2017.json, or its like.")],
@@ -158,7 +161,7 @@ def verify_weights(
         print(f"published: {official.measured_on}, trained on {official.trained_on}")
 
 
-@app.command()
+@app.command(epilog="Example: rtmo export --weights rtmo-s-body7 --out onnx/ --pictures photos/")
 def export(
     weights: Annotated[
         Path, typer.Option(help="Weights file (.safetensors .pth), or a published model's name.")
@@ -188,7 +191,7 @@ def export(
         _print_parity(weights, list(files.values()), pictures)
 
 
-@app.command()
+@app.command(epilog="Example: rtmo bench rtmo.onnx --pictures photos/ --compare former.onnx")
 def bench(
     model: Annotated[Path, typer.Argument(help="Model file.")],
     pictures: Annotated[Path, typer.Option(help="Picture or folder to run on.")],
@@ -231,6 +234,12 @@ def main() -> None:
 
     try:
         app()
+    except ModuleNotFoundError as error:
+        print(
+            f"error: this needs {error.name}, which is not installed: pip install 'rtmo[train]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except (ValueError, OSError, UnavailableError, FetchError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

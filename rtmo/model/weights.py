@@ -226,8 +226,8 @@ def _reordered(
     tensor: Tensor, drawn: Tensor, theirs: tuple[str, ...], ours: tuple[str, ...]
 ) -> Tensor:
     """Rows of the model's keypoints: the file's where it has that name, else those of `drawn`."""
-    rows = drawn.unflatten(0, (len(ours), -1)).clone()
-    source = tensor.unflatten(0, (len(theirs), -1))
+    rows = torch.unflatten(drawn, 0, (len(ours), -1)).clone()
+    source = torch.unflatten(tensor, 0, (len(theirs), -1))
     for index, name in enumerate(ours):
         if name in theirs:
             rows[index] = source[theirs.index(name)]

@@ -1,0 +1,87 @@
+"""Every command of both programs: explained, with an example that is right, completed by shells."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import typer
+import typer.main
+from typer.testing import CliRunner
+
+import pipelines.cli
+import rtmo.cli
+
+PROGRAMS = {"rtmo": rtmo.cli.app, "rtmo-pipeline": pipelines.cli.app}
+
+
+def walk(command, words):
+    """Every command below, with the words that call it."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield words, command
+        return
+    for name, one in below.items():
+        yield from walk(one, (*words, name))
+
+
+COMMANDS = {
+    words: command
+    for program, app in PROGRAMS.items()
+    for words, command in walk(typer.main.get_command(app), (program,))
+}
+EXAMPLES = [
+    example
+    for command in COMMANDS.values()
+    for example in re.findall(r"Example: (.+)", command.epilog or "")
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_command_says_what_it_does_and_what_each_option_means(words):
+    shown = CliRunner().invoke(PROGRAMS[words[0]], [*words[1:], "--help"])
+    assert shown.exit_code == 0
+    assert "Usage" in shown.output
+    assert COMMANDS[words].help
+    unexplained = [p.name for p in COMMANDS[words].params if not getattr(p, "help", None)]
+    assert unexplained == []
+
+
+def test_rtmo_has_an_example_for_every_command():
+    missing = [words for words, c in COMMANDS.items() if words[0] == "rtmo" and not c.epilog]
+    assert missing == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_names_a_command_and_options_that_there_are(example):
+    program, name, *arguments = shlex.split(example)
+    command = COMMANDS[program, name]
+    command.make_context(name, arguments)  # raises what a person would be told
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_exit_status_is_documented(program):
+    assert "Exit status: 0 done" in CliRunner().invoke(PROGRAMS[program], ["--help"]).output
+
+
+@pytest.mark.parametrize(
+    ("module", "program", "begun", "whole"),
+    [
+        ("rtmo.cli", "rtmo", "pred", "predict"),
+        ("pipelines.cli", "rtmo-pipeline", "ini", "init"),
+    ],
+)
+def test_a_shell_completes_commands(module, program, begun, whole, repository):
+    code = f"import {module}; {module}.app(prog_name={program!r})"
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    asked = {variable: "complete_bash", "COMP_WORDS": f"{program} {begun}", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | asked,
+        cwd=repository,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [whole], done.stderr
