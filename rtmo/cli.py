@@ -178,7 +178,7 @@ def export(
     from rtmo.deployment.export_onnx import export_both_forms
     from rtmo.deployment.official_files import fetch_official
 
-    if not weights.suffix:
+    if len(weights.parts) == 1 and not weights.suffix:  # a name, not a path
         weights = fetch_official(str(weights))
     _require_file(weights)
     out.mkdir(parents=True, exist_ok=True)
