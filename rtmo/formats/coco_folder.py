@@ -63,7 +63,7 @@ def read_coco_folder(files: LabelFiles, findings: Findings) -> LabelSet:
                 f"before it {', '.join(declared.keypoints)}; export them with one skeleton"
             )
         declared = declared or skeleton
-        located = [_located(record, files, subset) for record in records]
+        located = [replace(r, file_name=files.place(r.file_name, subset)) for r in records]
         present = splits.setdefault(split_named(subset), [])
         present.extend(_renumbered(located, present))
     assert declared is not None
@@ -160,11 +160,6 @@ def _read(
         sigmas=(1.0,) * count,
     )
     return read_keypoint_file(document, provisional, findings, num_counted=count)
-
-
-def _located(record: ImageRecord, files: LabelFiles, subset: str) -> ImageRecord:
-    found = files.locate(record.file_name, subset)
-    return record if found is None else replace(record, file_name=found)
 
 
 def _renumbered(records: list[ImageRecord], present: list[ImageRecord]) -> list[ImageRecord]:

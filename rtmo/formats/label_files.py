@@ -31,7 +31,7 @@ class LabelFiles:
         """Look at a folder or a zip archive.
 
         Raises:
-            FormatError: if it is neither.
+            FormatError: if it is neither, or names a file outside itself.
         """
         self.path = path
         self._archive: zipfile.ZipFile | None = None
@@ -43,6 +43,9 @@ class LabelFiles:
         else:
             raise FormatError(f"{path} is neither a folder nor a file")
         self.names = tuple(sorted(name for name in found if not _is_hidden(name)))
+        outside = [name for name in self.names if name.startswith("/") or ".." in name.split("/")]
+        if outside:
+            raise FormatError(f"{path} has a file {outside[0]!r} that points outside; refused")
         self._by_basename: defaultdict[str, list[str]] = defaultdict(list)
         for name in self.names:
             self._by_basename[PurePosixPath(name).name].append(name)
@@ -112,6 +115,10 @@ class LabelFiles:
             )
         return found[0] if found else None
 
+    def place(self, name: str, subset: str = "") -> str:
+        """As `locate`; what is not there keeps its name, less what leads outside."""
+        return self.locate(name, subset) or "/".join(_inner_parts(name))
+
     def digest(self, names: Iterable[str]) -> str:
         """One sha256 over paths, sizes and checksums of some of the files."""
         lines = (f"{name}\0{self.fingerprint(name)}\n" for name in sorted(set(names)))
@@ -121,6 +128,16 @@ class LabelFiles:
 def is_picture(name: str) -> bool:
     """Whether the suffix is that of a picture."""
     return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _inner_parts(name: str) -> list[str]:
+    r"""Parts of a path that somebody wrote.
+
+    Example:
+        >>> _inner_parts("../images\\a.jpg"), _inner_parts("/home/me/./a.jpg")
+        (['images', 'a.jpg'], ['home', 'me', 'a.jpg'])
+    """
+    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
 
 
 def _common_end(first: list[str], second: list[str]) -> int:
@@ -135,7 +152,8 @@ def _common_end(first: list[str], second: list[str]) -> int:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    parts = PurePosixPath(name).parts
+    return any(part != ".." and part.startswith((".", "__MACOSX")) for part in parts)
 
 
 def _open(path: Path) -> zipfile.ZipFile:

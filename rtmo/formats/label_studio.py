@@ -213,7 +213,7 @@ def _picture(task: dict[str, Any], files: LabelFiles, where: str) -> str:
         raise FormatError(f"{where}: data is {data!r}, expected the address of a picture")
     path = PurePosixPath(named[0])
     without_prefix = str(path.with_name(UPLOAD_PREFIX.sub("", path.name)))
-    return files.locate(str(path)) or files.locate(without_prefix) or str(path)
+    return files.locate(str(path)) or files.place(without_prefix)
 
 
 def _path(address: str) -> str:

@@ -171,6 +171,23 @@ def test_a_zip_that_is_none_is_named(tmp_path):
         LabelFiles(path)
 
 
+@pytest.mark.parametrize("name", ["../a.jpg", "/etc/a.jpg", "b/../../a.jpg"])
+def test_an_archive_cannot_reach_outside_itself(files, name):
+    with pytest.raises(FormatError, match="points outside; refused"):
+        files({name: "1"}, "evil.zip")
+
+
+def test_labels_cannot_name_a_place_outside(export, splits, files, nine):
+    source = export({"train": splits["train"]}, "coco")
+    document = json.loads(source.read("annotations/person_keypoints_train.json"))
+    document["images"][1]["file_name"] = "/../../etc/x.jpg"
+    labels, _ = read(files({"a.json": json.dumps(document)}))
+    assert labels.splits["train"][1].file_name == "etc/x.jpg"
+    written = write_labels(labels.splits, nine, "yolo")
+    for name in (*written.documents, *written.pictures.values()):
+        assert not {"..", ""} & set(name.split("/"))
+
+
 def test_a_picture_of_two_possible_places_is_not_guessed(files):
     there = files({"a/x.jpg": "1", "b/x.jpg": "2"})
     with pytest.raises(FormatError, match="may be any of"):
