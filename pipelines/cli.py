@@ -42,6 +42,7 @@ PREFECT_SETTINGS = {
 SHOWN_METRICS = ("AP", "AP50", "AR", "AP_easy", "AP_medium", "AP_hard")
 
 Why = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Target = Annotated[str, typer.Argument(help="The last stage to bring up to date.")]
 
 
@@ -152,7 +153,7 @@ def labels(
 
 
 @app.command(epilog="Example: rtmo-pipeline status")
-def status() -> None:
+def status(as_json: AsJson = False) -> None:
     """What is up to date, what is not and why; metrics; the last release."""
     from pipelines import dvc_graph
 
@@ -160,7 +161,15 @@ def status() -> None:
     try:
         stale = dvc_graph.stale(paths.root)
     except dvc_graph.BusyError as busy:
-        console.print(f"in progress: {busy}")
+        print(json.dumps({"busy": str(busy)}) if as_json else f"in progress: {busy}")
+        return
+    receipt = paths.report("register") / "receipt.json"
+    said = json.loads(receipt.read_text()) if receipt.exists() else None
+    if as_json:
+        reasons = {name: list(stale.get(name, ())) for name in dvc_graph.order(paths.root)}
+        stages = {name: {"stale": name in stale, "why": why} for name, why in reasons.items()}
+        metrics = dict(dvc_graph.metrics(paths.root))
+        print(json.dumps({"stages": stages, "metrics": metrics, "release": said}, indent=2))
         return
     table = Table("stage", "state", "why", box=None)
     for name in dvc_graph.order(paths.root):
@@ -171,9 +180,7 @@ def status() -> None:
         shown = [f"{key} {value:.3f}" for key, value in figures.items() if is_number(value)]
         if shown:
             console.print(f"{file}: {', '.join(shown)}")
-    receipt = paths.report("register") / "receipt.json"
-    if receipt.exists():
-        said = json.loads(receipt.read_text())
+    if said is not None:
         console.print(f"release: {said['model']} version {said['version']}: {said['words']}")
 
 
@@ -183,9 +190,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 @app.command(epilog="Example: rtmo-pipeline doctor --json")
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Look for what is missing or wrong on this machine; exit status 1 if something is wrong."""
     from pipelines.doctor import examine
 

@@ -1,5 +1,6 @@
 """The command line of the pipeline."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,14 @@ def test_status_names_stale_stages_with_their_reason(tiny_repository: Path) -> N
     said = pipeline_command(["status"], tiny_repository).stdout
     assert "draw" in said
     assert "never ran" in said
+
+
+def test_status_is_also_for_programs(tiny_repository: Path) -> None:
+    pipeline_command(["stage", "draw"], tiny_repository)
+    said = json.loads(pipeline_command(["status", "--json"], tiny_repository).stdout)
+    assert said["stages"]["draw"] == {"stale": False, "why": []}
+    assert said["stages"]["sum"]["why"] == ["never ran"]
+    assert said["release"] is None
 
 
 def test_one_stage_runs_with_its_own_words(tiny_repository: Path) -> None:
