@@ -12,6 +12,8 @@ from rtmo.formats.records import ImageRecord
 
 LabelFormat = Literal["coco", "cvat", "yolo", "label-studio"]
 LabelSplit = Literal["train", "val", "gate"]
+DECIMALS = 6
+"""Kept of pixels that come from shares: without rounding, a box at the border reaches outside."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from xml.sax.saxutils import quoteattr
 from rtmo.formats.findings import Findings, Problem
 from rtmo.formats.label_files import LabelFiles, is_picture
 from rtmo.formats.label_set import (
+    DECIMALS,
     DeclaredSkeleton,
     LabelSet,
     LabelSplit,
@@ -359,7 +360,7 @@ def _numbers(
         if not isinstance(number, int | float) or not math.isfinite(number):
             raise FormatError(f"{where} has {key} {number!r}, expected percent of the picture")
         side = size_hw[1] if key in ("x", "width") else size_hw[0]
-        pixels.append(number * side / 100)
+        pixels.append(round(number * side / 100, DECIMALS))
     return pixels
 
 

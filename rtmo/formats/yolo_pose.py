@@ -22,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 from rtmo.formats.findings import Findings, Problem
 from rtmo.formats.label_files import LabelFiles
 from rtmo.formats.label_set import (
+    DECIMALS,
     DeclaredSkeleton,
     LabelSet,
     LabelSplit,
@@ -300,10 +301,10 @@ def _read_line(line: str, where: str, layout: _Layout, size_hw: tuple[int, int])
     height, width = size_hw
     cx, cy, box_width, box_height = (_share(numbers[i], i, where) for i in range(1, 5))
     box = (
-        (cx - box_width / 2) * width,
-        (cy - box_height / 2) * height,
-        box_width * width,
-        box_height * height,
+        round((cx - box_width / 2) * width, DECIMALS),
+        round((cy - box_height / 2) * height, DECIMALS),
+        round(box_width * width, DECIMALS),
+        round(box_height * height, DECIMALS),
     )
     keypoints: list[float] = []
     for first in range(5, expected, layout.dims):
@@ -311,7 +312,7 @@ def _read_line(line: str, where: str, layout: _Layout, size_hw: tuple[int, int])
         v = (0.0 if x == y == 0 else 2.0) if layout.dims == 2 else numbers[first + 2]
         if v not in (0, 1, 2):
             raise FormatError(f"{where}: field {first + 3} is {v:g}, expected v of 0, 1 or 2")
-        keypoints += [x * width, y * height, int(v)]
+        keypoints += [round(x * width, DECIMALS), round(y * height, DECIMALS), int(v)]
     return box, tuple(keypoints)
 
 

@@ -8,12 +8,12 @@ import pytest
 from rtmo.formats.findings import Findings, Problem
 from rtmo.formats.label_files import LabelFiles
 from rtmo.formats.labels import read_labels, write_labels
-from rtmo.formats.records import FormatError
+from rtmo.formats.records import FormatError, ImageRecord, PersonRecord
 from rtmo.skeleton import COCO17
 
 FORMATS = ("coco", "cvat", "yolo", "label-studio")
-CLOSE = 1e-6
-"""Pixels: numbers are written with ten digits of a share of the picture's side."""
+CLOSE = 2e-6
+"""Pixels: shares are written with ten digits, and pixels read from them have six decimals."""
 
 
 def crowd(record, number):
@@ -306,6 +306,17 @@ class TestYolo:
         assert person.keypoints == pytest.approx((8, 8, 2, 24, 16, 1))
         assert labels.skeleton.keypoints == ("keypoint_0", "keypoint_1")
         assert "no names" in labels.skeleton.remark
+
+    def test_a_box_at_the_border_does_not_reach_outside(self, files, picture_file, nine):
+        picture = ImageRecord(1, "a.jpg", 96, 128, None, is_turned=False, people=())
+        person = PersonRecord(1, (107.3, 31.1, 20.7, 64.9), (0,) * 27, 0, False, None, None)
+        records = [dataclasses.replace(picture, people=(person,))]
+        content = {"images/train/a.jpg": picture_file(96, 128)}
+        content |= write_labels({"train": records}, nine, "yolo").documents
+        labels, _ = read(files(content))
+        x, y, width, height = labels.splits["train"][0].people[0].box_xywh
+        assert x + width <= 128
+        assert y + height <= 96
 
     def test_of_two_numbers_only_zero_zero_is_unlabelled(self, files, picture_file):
         line = "0 0.5 0.5 0.25 0.5 0 0 0 0.4"
