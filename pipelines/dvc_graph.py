@@ -1,15 +1,11 @@
-"""The only module that talks to DVC: its graph, what is stale, the stage hash, one stage run."""
+"""DVC's graph: its order, what is stale, the stage hash, one stage run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -21,7 +17,7 @@ from dvc.repo import Repo
 from dvc.stage.serialize import to_single_stage_lockfile
 from ruamel.yaml import YAML
 
-from pipelines.process import bound_to_this_process
+from pipelines.dvc_command import NO_VARIABLES, run_dvc
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
@@ -175,17 +171,62 @@ def stale(root: Path, target: str | None = None) -> dict[str, tuple[str, ...]]:
         UnknownStageError: if there is no such stage.
         BusyError: while DVC runs a stage here.
     """
+    return _stale(root, target, lambda _repo, _name, status: status)
+
+
+def changed_sources(root: Path, target: str | None = None) -> dict[str, tuple[str, ...]]:
+    """As `stale`, in a new checkout whose data came out of the cache.
+
+    Outputs that DVC does not cache (they tell of a host: latency, receipts) cannot be there, which
+    is no reason to run anything. Where one is missing, `dvc.lock` is asked whether the stage that
+    needs it saw what the stage that makes it last wrote.
+
+    Raises:
+        UnknownStageError: if there is no such stage.
+        BusyError: while DVC runs a stage here.
+    """
+    return _stale(root, target, _without_host_files)
+
+
+def _stale(
+    root: Path, target: str | None, relevant: Callable[[Repo, str, list[Any]], list[Any]]
+) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     with Repo(str(root)) as repo:
         needs = _needs(repo)
         ran_before = _lock(root).keys()
         for name in order(root, target):
-            changes = _reasons(_status(repo, name))
+            changes = _reasons(relevant(repo, name, _status(repo, name)))
             after = (f"`{needed}` is stale" for needed in needs[name] if needed in found)
             reasons = (*changes, *after) if name in ran_before else ("never ran",)
             if reasons:
                 found[name] = reasons
     return found
+
+
+def _without_host_files(repo: Repo, name: str, status: list[Any]) -> list[Any]:
+    """A stage's status without missing files that DVC does not cache and that are as locked."""
+    lock = _lock(Path(repo.root_dir))
+    written = {
+        out["path"]: out.get("md5") for stage in lock.values() for out in stage.get("outs", ())
+    }
+    seen = {dep["path"]: dep.get("md5") for dep in lock.get(name, {}).get("deps", ())}
+    uncached = {str(out) for stage in repo.index.stages for out in stage.outs if not out.use_cache}
+
+    def is_absent_as_locked(path: str, change: object) -> bool:
+        is_agreed = seen.get(path, written.get(path)) == written.get(path)
+        return change == "deleted" and path in uncached and is_agreed
+
+    kept: list[Any] = []
+    for entry in status:
+        if isinstance(entry, str):
+            kept.append(entry)
+            continue
+        for kind, changes in entry.items():
+            left = {p: how for p, how in changes.items() if not is_absent_as_locked(p, how)}
+            if left:
+                kept.append({kind: left})
+    return kept
 
 
 def _status(repo: Repo, name: str) -> list[Any]:
@@ -233,13 +274,19 @@ class StageOutcome:
     duration_s: float
 
 
-def run_stage(root: Path, stage: str, log: Callable[[str], None]) -> StageOutcome:
+def run_stage(
+    root: Path,
+    stage: str,
+    log: Callable[[str], None],
+    environment: Mapping[str, str] = NO_VARIABLES,
+) -> StageOutcome:
     """Bring `stage` alone up to date in a `dvc repro` of its own that ends with this process.
 
     Args:
         root: repository root.
         stage: its name in `dvc.yaml`; what it needs must be up to date.
         log: called with each line that DVC and the stage print.
+        environment: variables for DVC and the stage, besides those of this process.
 
     Raises:
         UnknownStageError: if there is no such stage.
@@ -252,36 +299,12 @@ def run_stage(root: Path, stage: str, log: Callable[[str], None]) -> StageOutcom
         _stage(repo, stage)
         is_fresh = not _status(repo, stage)
     if not is_fresh:
-        _repro(root, stage, log)
+        ended = run_dvc(root, ["repro", "--single-item", stage], log, environment)
+        if ended.status:
+            said = _COMMAND_STATUS.search("\n".join(ended.last_lines))
+            status = int(said.group(1)) if said else ended.status
+            raise StageFailedError(stage, status, ended.last_lines)
     return StageOutcome(stage, "fresh" if is_fresh else "ran", time.monotonic() - started)
-
-
-def _repro(root: Path, stage: str, log: Callable[[str], None]) -> None:
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-    here = str(Path(sys.executable).parent)  # the `python` of stage commands is this one
-    environment = os.environ | {"PATH": os.pathsep.join((here, os.environ.get("PATH", "")))}
-    last: deque[str] = deque(maxlen=20)
-    with subprocess.Popen(
-        bound_to_this_process(command),
-        cwd=root,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as running:
-        try:
-            for line in running.stdout or ():
-                log(line.rstrip())
-                last.append(line.rstrip())
-        except BaseException:  # cancelled: end DVC and the stage before we go
-            running.terminate()
-            raise
-    if running.returncode:
-        said = _COMMAND_STATUS.search("\n".join(last))
-        status = int(said.group(1)) if said else running.returncode
-        raise StageFailedError(stage, status, tuple(last))
 
 
 _COMMAND_STATUS = re.compile(r"failed to run: .*, exited with (-?\d+)")

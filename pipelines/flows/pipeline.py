@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pipelines import dvc_graph
+from pipelines.dvc_command import NO_VARIABLES
 from pipelines.dvc_graph import StageFailedError, StageOutcome
-from pipelines.paths import repository_paths
+from pipelines.paths import Paths, repository_paths
 from pipelines.stage_run import TEMPORARY_FAULT
 from pipelines.sync import sync
 
@@ -51,15 +53,15 @@ def is_temporary_fault(_task: Task[..., Any], _run: TaskRun, state: State[Any]) 
     retry_condition_fn=is_temporary_fault,
     cache_policy=NO_CACHE,  # DVC is the only cache
 )
-def run_stage(root: Path, stage: str) -> StageOutcome:
+def run_stage(root: Path, stage: str, environment: Mapping[str, str]) -> StageOutcome:
     """Bring one stage up to date; DVC decides whether there is anything to do."""
-    return dvc_graph.run_stage(root, stage, get_run_logger().info)
+    return dvc_graph.run_stage(root, stage, get_run_logger().info, environment)
 
 
 @task(cache_policy=NO_CACHE)
-def sync_store() -> None:
+def sync_store(paths: Paths) -> None:
     """Restore what a new or wiped MLflow store lacks: DVC cannot see that it is missing."""
-    report = sync(repository_paths())
+    report = sync(paths)
     for line in (*(f"restored {what}" for what in report.restored), *report.remarks):
         get_run_logger().info(line)
 
@@ -73,20 +75,25 @@ def pipeline(target: str = RELEASE_STAGE) -> PipelineReport:
         StageFailedError: if a stage fails; what came before it stays, what needs it is not run.
         StoreUnavailableError: if the MLflow store cannot be brought up to date.
     """
-    root = repository_paths().root
-    outcomes: list[StageOutcome] = []
-    for stage in dvc_graph.order(root, target):
-        started = time.monotonic()
-        state = run_stage(root, stage, return_state=True)
-        if state.is_completed():
-            outcomes.append(state.result())
-            continue
-        outcomes.append(StageOutcome(stage, "failed", time.monotonic() - started))
-        show(root, outcomes)
-        state.result()  # raises what the stage raised
+    paths = repository_paths()
+    report = walk(paths.root, target, NO_VARIABLES)
     if target == RELEASE_STAGE:
-        sync_store()
-    show(root, outcomes)
+        sync_store(paths)
+    return report
+
+
+def walk(root: Path, target: str, environment: Mapping[str, str]) -> PipelineReport:
+    """Run the stages up to `target` in order, each with `environment`; see `pipeline`."""
+    outcomes: list[StageOutcome] = []
+    try:
+        for stage in dvc_graph.order(root, target):
+            started = time.monotonic()
+            state = run_stage(root, stage, environment, return_state=True)
+            if not state.is_completed():
+                outcomes.append(StageOutcome(stage, "failed", time.monotonic() - started))
+            outcomes.append(state.result())  # raises what the stage raised
+    finally:
+        show(root, outcomes)
     return PipelineReport(tuple(outcomes))
 
 

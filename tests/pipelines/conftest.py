@@ -1,6 +1,7 @@
 """A tiny repository with a real DVC pipeline."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,15 +54,10 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def tiny_repository(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git and DVC repository with three stages of standard Python, never run and committed."""
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(repository))
-    for variable in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{variable}_NAME", "Tester")
-        monkeypatch.setenv(f"GIT_{variable}_EMAIL", "tester@example.org")
-    folder = tmp_path / "repository"
+@pytest.fixture(scope="session")
+def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `tiny_repository` is a copy of; making one takes two seconds."""
+    folder = tmp_path_factory.mktemp("tiny") / "repository"
     folder.mkdir()
     files = {
         "dvc.yaml": DVC_YAML,
@@ -72,9 +68,34 @@ def tiny_repository(tmp_path: Path, repository: Path, monkeypatch: pytest.Monkey
     }
     for name, text in files.items():
         (folder / name).write_text(text)
-    run(["git", "init", "-q"], folder)
-    run(["dvc", "init", "-q"], folder)
-    run(["dvc", "config", "core.analytics", "false"], folder)
+    dvc = [sys.executable, "-m", "dvc"]
+    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org"]
+    run(["git", "init", "-q", "-b", "main"], folder)
+    run([*dvc, "init", "-q"], folder)
+    run([*dvc, "config", "core.analytics", "false"], folder)
     run(["git", "add", "-A"], folder)
-    run(["git", "commit", "-qm", "Tiny"], folder)
+    run(["git", *identity, "commit", "-qm", "Tiny"], folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_repository(
+    tmp_path: Path, repository: Path, tiny_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A git and DVC repository with three stages of standard Python, never run and committed."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    for variable in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{variable}_NAME", "Tester")
+        monkeypatch.setenv(f"GIT_{variable}_EMAIL", "tester@example.org")
+    return Path(shutil.copytree(tiny_template, tmp_path / "repository"))
+
+
+@pytest.fixture
+def remote(tiny_repository: Path, tmp_path: Path) -> Path:
+    """A bare repository that `tiny_repository` has as `origin`, with its branch main."""
+    folder = tmp_path / "remote.git"
+    run(["git", "init", "-q", "--bare", "-b", "main", str(folder)], tmp_path)
+    run(["git", "remote", "add", "origin", str(folder)], tiny_repository)
+    run(["git", "push", "-q", "origin", "main"], tiny_repository)
     return folder

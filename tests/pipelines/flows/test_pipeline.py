@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dvc.repo import Repo
 from prefect.artifacts import Artifact
 from prefect.settings import PREFECT_API_URL
 
 from pipelines import dvc_graph
+from pipelines.dvc_command import NO_VARIABLES
 from pipelines.dvc_graph import StageFailedError, UnknownStageError
 from pipelines.flows.pipeline import pipeline, run_stage
-from pipelines.flows.retrain import retrain
 
 
 @pytest.fixture
@@ -69,25 +68,12 @@ if not pathlib.Path("tried").exists():
 {code}"""
     )
     patient = run_stage.with_options(retry_delay_seconds=0)
-    assert patient(at_work, "draw").state == "ran"
+    assert patient(at_work, "draw", NO_VARIABLES).state == "ran"
 
 
 def test_an_unknown_target_is_refused(at_work: Path) -> None:
     with pytest.raises(UnknownStageError, match="no stage 'trian'"):
         pipeline(target="trian")
-
-
-def test_retraining_runs_what_is_stale_and_then_has_nothing_to_do(at_work: Path) -> None:
-    assert retrain(target="sum").ran == ("draw", "sum")
-    assert retrain(target="sum").stages == ()
-    (at_work / "seed.txt").write_text("2")
-    assert retrain(target="sum").ran[0] == "draw"
-
-
-def test_retraining_leaves_a_busy_checkout_alone(at_work: Path) -> None:
-    with Repo(str(at_work)) as repo, repo.lock:
-        assert retrain(target="sum").stages == ()
-    assert not (at_work / "dvc.lock").exists()
 
 
 LONG = """

@@ -1,0 +1,64 @@
+"""Data in and out of a checkout: the shared cache and the DVC remote."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from dvc.repo import Repo
+
+from pipelines.dvc_command import run_dvc
+
+LOCAL_SETTINGS = Path(".dvc") / "config.local"
+
+
+class DataTransferError(RuntimeError):
+    """DVC could not bring data here or to the remote."""
+
+
+def share_cache(root: Path, other: Path) -> None:
+    """Let the checkout `other` use the cache of the one at `root`, and its local settings."""
+    if (root / LOCAL_SETTINGS).exists():
+        shutil.copy(root / LOCAL_SETTINGS, other / LOCAL_SETTINGS)
+    with Repo(str(root)) as repo:
+        cache = repo.cache.local_cache_dir
+    with Repo(str(other)) as repo, repo.config.edit("local") as settings:
+        settings["cache"]["dir"] = cache
+
+
+def restore_data(root: Path, log: Callable[[str], None]) -> None:
+    """Bring what `dvc.lock` names into the workspace, from the cache and the remote if one is set.
+
+    What is found nowhere is left out; the stage that makes it is then stale.
+
+    Raises:
+        DataTransferError: if DVC fails otherwise.
+    """
+    verb = "pull" if _has_remote(root) else "checkout"
+    _transfer(root, [verb, "--allow-missing"], log)
+
+
+def send_data(root: Path, log: Callable[[str], None]) -> None:
+    """Copy what `dvc.lock` names to the remote, if one is set.
+
+    Raises:
+        DataTransferError: if that fails.
+    """
+    if _has_remote(root):
+        _transfer(root, ["push"], log)
+
+
+def _has_remote(root: Path) -> bool:
+    with Repo(str(root)) as repo:
+        return bool(repo.config["core"].get("remote"))
+
+
+def _transfer(root: Path, arguments: list[str], log: Callable[[str], None]) -> None:
+    ended = run_dvc(root, arguments, log)
+    if ended.status:
+        said = "\n".join(ended.last_lines)
+        raise DataTransferError(
+            f"`dvc {' '.join(arguments)}` failed, status {ended.status}; is the remote set right "
+            f"(`dvc remote list`) and within reach? DVC says:\n{said}"
+        )
