@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def run_dvc(
     arguments: list[str],
     log: Callable[[str], None],
     environment: Mapping[str, str] = NO_VARIABLES,
+    limit_s: float = math.inf,
 ) -> Ended:
     """Run `dvc ARGUMENTS` in `root`, with `environment` added to that of this process.
 
@@ -38,12 +40,13 @@ def run_dvc(
         arguments: of DVC.
         log: called with each line that DVC and its stages print.
         environment: variables to set besides.
+        limit_s: after this time it is ended with all it started; the status is then TIMED_OUT.
     """
     here = str(Path(sys.executable).parent)  # the `python` of stage commands is this one
     path = os.pathsep.join((here, os.environ.get("PATH", "")))
     last: deque[str] = deque(maxlen=20)
     with subprocess.Popen(
-        bound_to_this_process([sys.executable, "-m", "dvc", *arguments]),
+        bound_to_this_process([sys.executable, "-m", "dvc", *arguments], limit_s=limit_s),
         cwd=root,
         env={**os.environ, "PATH": path, **environment},
         stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from ruamel.yaml import YAML
 
 from pipelines.dvc_command import NO_VARIABLES, run_dvc
+from pipelines.process import TIMED_OUT
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
@@ -265,6 +267,42 @@ def _reasons(status: list[Any]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class StageNeeds:
+    """What `meta` of a stage in `dvc.yaml` asks of whoever runs it."""
+
+    limit_s: float
+    """Time after which it hangs for sure; `timeout_min` there."""
+    device: str | None
+    """Kind of device that it must not share with another stage; None if it needs none."""
+
+
+def stage_needs(root: Path, stage: str) -> StageNeeds:
+    """What `stage` needs besides its inputs.
+
+    Raises:
+        UnknownStageError: if there is no such stage.
+    """
+    with Repo(str(root)) as repo:
+        return _needs_of(_stage(repo, stage))
+
+
+def _needs_of(stage: PipelineStage) -> StageNeeds:
+    meta = stage.meta or {}
+    return StageNeeds(60 * float(meta.get("timeout_min", math.inf)), meta.get("device"))
+
+
+def is_fresh(root: Path, stage: str) -> bool:
+    """Whether `dvc repro --single-item` would find nothing to do for `stage`.
+
+    Raises:
+        UnknownStageError: if there is no such stage.
+        BusyError: if DVC is at work here.
+    """
+    with Repo(str(root)) as repo:
+        return not _status(repo, stage)
+
+
+@dataclass(frozen=True, slots=True)
 class StageOutcome:
     """What bringing one stage up to date came to."""
 
@@ -291,20 +329,23 @@ def run_stage(
     Raises:
         UnknownStageError: if there is no such stage.
         StageFailedError: if the stage fails; its `status` is that of the stage's command where DVC
-            got as far as starting it.
+            got as far as starting it, and TIMED_OUT if it took longer than its `timeout_min`.
         BusyError: if DVC is at work here already.
     """
     started = time.monotonic()
     with Repo(str(root)) as repo:
-        _stage(repo, stage)
-        is_fresh = not _status(repo, stage)
-    if not is_fresh:
-        ended = run_dvc(root, ["repro", "--single-item", stage], log, environment)
-        if ended.status:
-            said = _COMMAND_STATUS.search("\n".join(ended.last_lines))
-            status = int(said.group(1)) if said else ended.status
-            raise StageFailedError(stage, status, ended.last_lines)
-    return StageOutcome(stage, "fresh" if is_fresh else "ran", time.monotonic() - started)
+        needs = _needs_of(_stage(repo, stage))
+        if not _status(repo, stage):
+            return StageOutcome(stage, "fresh", time.monotonic() - started)
+    ended = run_dvc(root, ["repro", "--single-item", stage], log, environment, needs.limit_s)
+    if ended.status == TIMED_OUT:
+        words = f"ended after {needs.limit_s / 60:g} minutes; is it stuck, or timeouts_min too low?"
+        raise StageFailedError(stage, TIMED_OUT, (*ended.last_lines, words))
+    if ended.status:
+        said = _COMMAND_STATUS.search("\n".join(ended.last_lines))
+        status = int(said.group(1)) if said else ended.status
+        raise StageFailedError(stage, status, ended.last_lines)
+    return StageOutcome(stage, "ran", time.monotonic() - started)
 
 
 _COMMAND_STATUS = re.compile(r"failed to run: .*, exited with (-?\d+)")

@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -77,6 +77,22 @@ class RegisterConfig(Config):
     """Names of licences that do not allow commercial use, or are unknown, and are signed for."""
 
 
+Minutes = Annotated[float, Field(gt=0)]
+
+
+class TimeoutParams(Config):
+    """Minutes after which a flow ends a stage; a run by `dvc repro` has no limit."""
+
+    download: Minutes
+    convert: Minutes
+    train: Minutes
+    evaluate: Minutes
+    inspect: Minutes
+    export: Minutes
+    benchmark: Minutes
+    register_: Minutes = Field(alias="register")  # `register` is a method of ABCMeta
+
+
 class Params(Config):
     """Everything in `params.yaml`."""
 
@@ -98,6 +114,8 @@ class Params(Config):
     """Latency."""
     registration: RegisterConfig = Field(alias="register")  # `register` is a method of ABCMeta
     """The release gate; the section is called `register`."""
+    timeouts_min: TimeoutParams
+    """Limits for stages that hang."""
 
 
 def load_params(root: Path) -> Params:

@@ -28,28 +28,39 @@ GRACE_S = 10.0
 """Between the first signal and KILL; enough for a training to leave its step."""
 OUTER_GRACE_S = GRACE_S + 5
 """Around DVC: the supervisor of the stage inside must come first."""
+TIMED_OUT = 124
+"""Exit status of a command whose time was up, as that of coreutils' `timeout`."""
 POLL_S = 0.1
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
 
 
-def bound_to_this_process(command: Sequence[str]) -> list[str]:
-    """The command line that runs `command` for no longer than this process lives."""
-    return [sys.executable, str(Path(__file__).resolve()), "--caller", str(os.getpid()), *command]
+def bound_to_this_process(command: Sequence[str], *, limit_s: float = math.inf) -> list[str]:
+    """The command line that runs `command` no longer than this process lives, nor than `limit_s`.
+
+    Its exit status after the time is up is TIMED_OUT.
+    """
+    supervisor = [sys.executable, str(Path(__file__).resolve())]
+    return [*supervisor, "--caller", str(os.getpid()), "--limit", str(limit_s), *command]
 
 
-def supervise(command: Sequence[str], *, caller: int, grace_s: float = GRACE_S) -> int:
-    """Run `command` until it ends or `caller`, our parent's process id, is gone.
+def supervise(
+    command: Sequence[str], *, caller: int, grace_s: float = GRACE_S, limit_s: float = math.inf
+) -> int:
+    """Run `command` until it ends, `caller`, our parent's process id, is gone, or time is up.
 
-    On a forwarded signal, when the caller is gone, and when the command has ended but left
-    processes of its session running, the session is signalled; what is left after `grace_s` is
-    killed.
+    On a forwarded signal, when the caller is gone or the time is up, and when the command has ended
+    but left processes of its session running, the session is signalled; what is left after
+    `grace_s` is killed.
 
     Returns:
-        The exit status of `command`; 128 + n if signal n ended it, as shells say it.
+        The exit status of `command`; 128 + n if signal n ended it, as shells say it; TIMED_OUT if
+        it ran for `limit_s`.
     """
     child = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_parent)
     deadline = math.inf
+    time_is_up_at = time.monotonic() + limit_s
+    timed_out = False
 
     def stop(number: int, _frame: FrameType | None = None) -> None:
         nonlocal deadline
@@ -65,9 +76,13 @@ def supervise(command: Sequence[str], *, caller: int, grace_s: float = GRACE_S) 
             _signal_group(child.pid, signal.SIGKILL)
             child.wait()
             break
-        if deadline == math.inf and (child.returncode is not None or os.getppid() != caller):
-            stop(signal.SIGTERM)
+        if deadline == math.inf:
+            timed_out = child.returncode is None and time.monotonic() > time_is_up_at
+            if timed_out or child.returncode is not None or os.getppid() != caller:
+                stop(signal.SIGTERM)
         time.sleep(POLL_S)
+    if timed_out:
+        return TIMED_OUT
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
@@ -93,17 +108,21 @@ def _group_exists(group: int) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`[--caller PID] COMMAND...`; without a PID the caller is the parent process.
+    """`[--caller PID --limit SECONDS] COMMAND...`; without a PID the caller is the parent process.
 
     The PID closes a gap: a caller killed before we look would leave us another parent to watch.
     """
     match arguments:
-        case ["--caller", caller, *command] if command:
-            return supervise(command, caller=int(caller), grace_s=OUTER_GRACE_S)
+        case ["--caller", caller, "--limit", limit, *command] if command:
+            return supervise(
+                command, caller=int(caller), grace_s=OUTER_GRACE_S, limit_s=float(limit)
+            )
         case [first, *_] if first != "--caller":
             return supervise(arguments, caller=os.getppid())
         case _:
-            sys.stderr.write("usage: python -m pipelines.process [--caller PID] COMMAND...\n")
+            sys.stderr.write(
+                "usage: python -m pipelines.process [--caller PID --limit SECONDS] COMMAND...\n"
+            )
             return os.EX_USAGE
 
 

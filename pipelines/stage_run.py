@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import dvc_graph
+from pipelines.faults import is_temporary
 from pipelines.params import Params, load_params
 from pipelines.paths import Paths, repository_paths
 
 TEMPORARY_FAULT = os.EX_TEMPFAIL
 """Exit status of a stage that may succeed when tried again."""
-TEMPORARY = (ConnectionError, TimeoutError, urllib.error.URLError)
 
 
 class InputsChangedError(RuntimeError):
@@ -80,8 +79,8 @@ def stage_run(name: str) -> Iterator[StageRun]:
     Raises:
         ParamsError: if `params.yaml` cannot be used.
         InputsChangedError: see `StageRun.publish`; also at the end, for stages that publish early.
-        SystemExit: with TEMPORARY_FAULT for a fault of network or server, which a later try may not
-            meet; flows retry those only.
+        SystemExit: with TEMPORARY_FAULT for a fault that a later try may not meet (`faults`); flows
+            retry those only.
     """
     paths = repository_paths()
     try:
@@ -89,10 +88,10 @@ def stage_run(name: str) -> Iterator[StageRun]:
         run = StageRun(name, paths, params, dvc_graph.stage_inputs(paths.root, name))
         yield run
         run.require_unchanged_inputs()
-    except TEMPORARY as error:
-        logging.getLogger(__name__).exception("stage `%s` met a fault of network or server", name)
-        raise SystemExit(TEMPORARY_FAULT) from error
     except Exception as error:
+        if is_temporary(error):
+            logging.getLogger(__name__).exception("stage `%s` met a temporary fault", name)
+            raise SystemExit(TEMPORARY_FAULT) from error
         error.add_note(
             f"DVC deletes a stage's outputs before its command: `dvc checkout {name}` brings the "
             "former ones back."

@@ -144,3 +144,25 @@ def test_a_stage_that_runs_elsewhere_is_reported_as_busy(tiny_repository: Path) 
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_stage_that_takes_too_long_is_ended_and_says_so(tiny_repository: Path) -> None:
+    (tiny_repository / "draw.py").write_text(
+        "import time; print('well', flush=True); time.sleep(600)"
+    )
+    text = (tiny_repository / "dvc.yaml").read_text()
+    supervised = f"exec python {process.__file__} python draw.py\n    meta: {{timeout_min: 0.1}}"
+    (tiny_repository / "dvc.yaml").write_text(text.replace("exec python draw.py", supervised))
+    with pytest.raises(StageFailedError, match=r"well\nended after 0.1 minutes") as caught:
+        dvc_graph.run_stage(tiny_repository, "draw", [].append)
+    assert caught.value.status == process.TIMED_OUT
+    assert dvc_graph.stale(tiny_repository, "draw") == {"draw": ("never ran",)}  # and no lock stuck
+
+
+def test_what_the_stages_need_is_read_from_dvc_yaml(repository: Path) -> None:
+    needs = {
+        stage: dvc_graph.stage_needs(repository, stage) for stage in dvc_graph.order(repository)
+    }
+    assert needs["train"] == dvc_graph.StageNeeds(limit_s=14 * 24 * 3600, device="gpu")
+    assert needs["convert"].device is None
+    assert all(0 < need.limit_s < float("inf") for need in needs.values())

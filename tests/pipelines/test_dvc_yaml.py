@@ -12,6 +12,7 @@ from pipelines.params import read_yaml
 
 NOT_SOURCES = (
     "pipelines.dvc_graph",
+    "pipelines.faults",
     "pipelines.lineage",
     "pipelines.params",
     "pipelines.paths",

@@ -115,6 +115,20 @@ sys.exit(supervise(["sh", "-c", "trap '' TERM; echo $$ > pids; while :; do sleep
     assert supervisor.wait(20) == 128 + signal.SIGKILL
 
 
+def test_a_command_whose_time_is_up_is_ended_with_its_helpers(folder: Path) -> None:
+    caller_code = f"""
+import subprocess, sys
+sys.path.insert(0, {str(Path(process.__file__).parent)!r})
+from process import bound_to_this_process
+done = subprocess.run(bound_to_this_process([sys.executable, "stage.py"], limit_s=2.0))
+sys.exit(done.returncode)
+"""
+    assert start([sys.executable, "-c", caller_code], folder).wait(30) == process.TIMED_OUT
+    pids = stage_pids(folder, wait_s=0)
+    assert len(pids) == 2
+    assert all_end(pids)
+
+
 def test_helpers_left_behind_by_a_finished_command_are_ended(folder: Path) -> None:
     supervisor = start([*SUPERVISOR, "sh", "-c", "sleep 600 & echo $! > pids"], folder)
     assert supervisor.wait(20) == 0
