@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -131,6 +131,18 @@ def metrics(root: Path) -> dict[str, dict[str, Any]]:
     with Repo(str(root)) as repo:
         files: Mapping[str, Any] = repo.metrics.show().get("", {}).get("data", {})
     return {path: found["data"] for path, found in files.items() if "data" in found}
+
+
+def pictures(root: Path, stages: Sequence[str]) -> tuple[Path, ...]:
+    """The plots of some stages that are pictures and exist."""
+    with Repo(str(root)) as repo:
+        files = [
+            Path(out.fs_path)
+            for name in stages
+            for out in _stage(repo, name).outs
+            if out.plot and out.fs_path.endswith((".png", ".jpg"))
+        ]
+    return tuple(file for file in files if file.exists())
 
 
 def order(root: Path, target: str | None = None) -> tuple[str, ...]:

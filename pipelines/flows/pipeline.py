@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pipelines import dvc_graph
 from pipelines.dvc_command import NO_VARIABLES
 from pipelines.dvc_graph import StageFailedError, StageOutcome
+from pipelines.flows.devices import device_slot
+from pipelines.flows.pages import show
 from pipelines.paths import Paths, repository_paths
 from pipelines.stage_run import TEMPORARY_FAULT
 from pipelines.sync import sync
@@ -54,8 +55,15 @@ def is_temporary_fault(_task: Task[..., Any], _run: TaskRun, state: State[Any]) 
     cache_policy=NO_CACHE,  # DVC is the only cache
 )
 def run_stage(root: Path, stage: str, environment: Mapping[str, str]) -> StageOutcome:
-    """Bring one stage up to date; DVC decides whether there is anything to do."""
-    return dvc_graph.run_stage(root, stage, get_run_logger().info, environment)
+    """Bring one stage up to date; DVC decides whether there is anything to do.
+
+    A stage that needs a device waits for one that no other run holds.
+    """
+    log = get_run_logger().info
+    if dvc_graph.stage_needs(root, stage).device is None or dvc_graph.is_fresh(root, stage):
+        return dvc_graph.run_stage(root, stage, log, environment)
+    with device_slot(log) as device:
+        return dvc_graph.run_stage(root, stage, log, {**environment, **device})
 
 
 @task(cache_policy=NO_CACHE)
@@ -76,44 +84,21 @@ def pipeline(target: str = RELEASE_STAGE) -> PipelineReport:
         StoreUnavailableError: if the MLflow store cannot be brought up to date.
     """
     paths = repository_paths()
-    report = walk(paths.root, target, NO_VARIABLES)
+    report = walk(paths, target, NO_VARIABLES)
     if target == RELEASE_STAGE:
         sync_store(paths)
     return report
 
 
-def walk(root: Path, target: str, environment: Mapping[str, str]) -> PipelineReport:
+def walk(paths: Paths, target: str, environment: Mapping[str, str]) -> PipelineReport:
     """Run the stages up to `target` in order, each with `environment`; see `pipeline`."""
     outcomes: list[StageOutcome] = []
-    try:
-        for stage in dvc_graph.order(root, target):
-            started = time.monotonic()
-            state = run_stage(root, stage, environment, return_state=True)
-            if not state.is_completed():
-                outcomes.append(StageOutcome(stage, "failed", time.monotonic() - started))
-            outcomes.append(state.result())  # raises what the stage raised
-    finally:
-        show(root, outcomes)
+    for stage in dvc_graph.order(paths.root, target):
+        started = time.monotonic()
+        state = run_stage(paths.root, stage, environment, return_state=True)
+        if not state.is_completed():
+            outcomes.append(StageOutcome(stage, "failed", time.monotonic() - started))
+            show(paths, outcomes)
+        outcomes.append(state.result())  # raises what the stage raised
+    show(paths, outcomes)
     return PipelineReport(tuple(outcomes))
-
-
-def show(root: Path, outcomes: list[StageOutcome]) -> None:
-    """Put stages and metrics into tables on the run's page."""
-    create_table_artifact(
-        key="stages",
-        table=[
-            {"stage": o.stage, "state": o.state, "seconds": round(o.duration_s, 1)}
-            for o in outcomes
-        ],
-        description="What was fresh, ran or failed.",
-    )
-    create_table_artifact(
-        key="metrics",
-        table=[
-            {"file": path, "metric": name, "value": value}
-            for path, content in dvc_graph.metrics(root).items()
-            for name, value in content.items()
-            if isinstance(value, (int, float))
-        ],
-        description="As `dvc metrics show` has them.",
-    )

@@ -88,7 +88,7 @@ def bring_up_to_date(checkout: Paths, target: str, remote: str, branch: str) -> 
     # As DVC has it for experiments outside the workspace: local state stays with the checkout, and
     # `register` judges but moves no alias.
     environment = {"DVC_ROOT": str(checkout.state_root), "DVC_EXP_NAME": new_branch}
-    report = walk(tree, target, environment)
+    report = walk(Paths(tree, checkout.state_root), target, environment)
     done = publish(checkout, tree, start, new_branch, log.info)
     words = f"retrain: ran {', '.join(report.ran)}; {done}"
     notify(words, log.info)

@@ -48,6 +48,23 @@ def test_stages_and_metrics_are_shown_as_tables(at_work: Path) -> None:
     assert '"metric": "sum", "value": 3' in table("metrics")
 
 
+def test_pictures_and_places_to_look_are_shown(at_work: Path) -> None:
+    drawing = "import cv2, numpy; cv2.imwrite('drawn.png', numpy.zeros((40, 1000, 3), 'uint8'))\n"
+    (at_work / "draw.py").write_text(drawing)
+    text = (at_work / "dvc.yaml").read_text().replace("outs: [drawn]", "plots: [drawn.png]")
+    (at_work / "dvc.yaml").write_text(text)
+    (at_work / "models" / "export").mkdir(parents=True)
+    (at_work / "models" / "export" / "manifest.json").write_text("{}")
+    status = at_work / "reports" / "inspect" / "fiftyone" / "status.json"
+    status.parent.mkdir(parents=True)
+    status.write_text('{"status": "available", "dataset": "ours-val", "reason": ""}')
+    pipeline(target="draw")
+    assert table("drawn-png").startswith("data:image/jpeg;base64,")
+    shown = table("places")
+    assert "[ours-val](http://localhost:5151/datasets/ours-val)" in shown
+    assert "models/export/manifest.json" in shown
+
+
 def test_a_failed_stage_ends_the_flow_is_named_and_is_not_tried_again(at_work: Path) -> None:
     (at_work / "draw.py").write_text("open('tries', 'a').write('x'); raise SystemExit('no ink')")
     with pytest.raises(StageFailedError, match="no ink"):
