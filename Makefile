@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro test test-all lint format lock wheelhouse clean help
+.PHONY: repro services test test-all lint format lock wheelhouse clean help
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,6 +22,9 @@ repro: .venv/.ready  ## The whole pipeline on the dataset named in params.yaml
 	@$(BIN)/dvc repro
 	@$(BIN)/rtmo-pipeline sync
 	@$(BIN)/rtmo-pipeline status
+
+services: .venv/.ready  ## Prefect server, worker and MLflow server on loopback
+	@$(BIN)/rtmo-pipeline services start
 
 test: .venv/.ready  ## The test suite without its slow part
 	@$(BIN)/python -m pytest -q -m "not slow"

@@ -39,7 +39,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 def test_the_commands_are_those_of_the_design() -> None:
     expected = (
         "run stage data preset init labels status sync doctor promote rollback history predict "
-        "serve"
+        "serve services"
     )
     assert sorted(expected.split()) == COMMANDS
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from prefect.flows import Flow, load_flow_from_entrypoint
 from ruamel.yaml import YAML
 
 from pipelines import dvc_graph
+from pipelines.flows.events import NEW_DATA
 
 ROOT = Path(__file__).parents[3]
 DEPLOYMENTS = {
@@ -43,3 +45,13 @@ def test_only_retraining_has_a_schedule() -> None:
     }
     assert list(scheduled) == ["retrain"]
     assert [CronSchedule(**entry) for entry in scheduled["retrain"]]
+
+
+def test_new_data_starts_retraining_by_the_event_that_is_announced() -> None:
+    (trigger,) = (
+        DeploymentEventTrigger(**given)
+        for entry in DEPLOYMENTS.values()
+        for given in entry.get("triggers", ())
+    )
+    assert trigger.expect == {NEW_DATA}
+    assert trigger.match.matches({"prefect.resource.id": "rtmo.data.embedded"})

@@ -1,0 +1,1 @@
+"""Prefect server, worker and MLflow server of one checkout: started, watched, stopped, saved."""
