@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro services test test-all lint format lock wheelhouse clean help
+.PHONY: repro services test test-all chaos lint format lock wheelhouse clean help
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,9 @@ test: .venv/.ready  ## The test suite without its slow part
 
 test-all: .venv/.ready  ## Every test: mutations, kills, whole pipelines
 	@$(BIN)/python -m pytest -q
+
+chaos: .venv/.ready  ## Kill each component at each stage, and the services
+	@$(BIN)/python -m pytest -q tests/pipelines/flows/test_chaos.py tests/pipelines/test_services.py
 
 lint: .venv/.ready  ## Style, types, import rules, declared dependencies
 	@$(BIN)/ruff check .

@@ -1,17 +1,11 @@
 """The flows against a real Prefect server and a real DVC repository."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.settings import PREFECT_API_URL
 
 from pipelines import dvc_graph
 from pipelines.dvc_command import NO_VARIABLES
@@ -91,47 +85,3 @@ if not pathlib.Path("tried").exists():
 def test_an_unknown_target_is_refused(at_work: Path) -> None:
     with pytest.raises(UnknownStageError, match="no stage 'trian'"):
         pipeline(target="trian")
-
-
-LONG = """
-import os, pathlib, subprocess, sys, time
-helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-pathlib.Path("pids.unfinished").write_text(f"{os.getpid()} {helper.pid}")
-pathlib.Path("pids.unfinished").rename("pids")
-time.sleep(600)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_outlives_a_flow_that_is_cancelled_or_killed(
-    number: signal.Signals, at_work: Path
-) -> None:
-    (at_work / "draw.py").write_text(LONG)
-    supervised = f"exec {sys.executable} -m pipelines.process python draw.py"
-    text = (at_work / "dvc.yaml").read_text()
-    (at_work / "dvc.yaml").write_text(text.replace("exec python draw.py", supervised))
-    command = "from pipelines.flows.pipeline import pipeline; pipeline(target='draw')"
-    environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value()}
-    flow = subprocess.Popen(
-        [sys.executable, "-c", command], cwd=at_work, env=environment, start_new_session=True
-    )
-    wait_until((at_work / "pids").exists, 60)
-    pids = [int(pid) for pid in (at_work / "pids").read_text().split()]
-    flow.send_signal(number)
-    flow.wait(60)
-    wait_until(lambda: not any(is_running(pid) for pid in pids), 30)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

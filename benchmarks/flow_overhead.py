@@ -1,0 +1,145 @@
+"""What a flow costs over plain `dvc repro`, and a scheduled run that finds nothing to do.
+
+    python -m benchmarks.flow_overhead
+
+Two stages of standard Python that take no time, in a repository of their own with a bare git
+remote. Wall-clock seconds of whole processes; the scheduled run is also timed from flow start.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DVC_YAML = """
+stages:
+  draw:
+    cmd: exec python -c "open('drawn.txt', 'w').write(open('seed.txt').read())"
+    deps: [seed.txt]
+    outs: [drawn.txt]
+  copy:
+    cmd: exec python -c "open('copied.txt', 'w').write(open('drawn.txt').read())"
+    deps: [drawn.txt]
+    outs: [copied.txt]
+"""
+REPEATS = 2
+RETRAIN = """
+import time
+from pipelines.flows.retrain import retrain
+started = time.monotonic()
+report = retrain(target="copy")
+print(f"{report.outcome}: {time.monotonic() - started:.1f}")
+"""
+
+
+def main() -> None:
+    """Print one line per measurement."""
+    with tempfile.TemporaryDirectory() as folder:
+        repository = make_repository(Path(folder))
+        home = {"PREFECT_HOME": str(Path(folder) / "prefect"), "PYTHONPATH": str(ROOT)}
+        alone = [sys.executable, "-m", "pipelines.cli", "run", "copy"]
+        report("dvc repro", repository, [sys.executable, "-m", "dvc", "repro", "copy"], home)
+        report("flow, temporary server", repository, alone, home)
+        with prefect_server(home) as address:
+            served = {**home, "PREFECT_API_URL": address}
+            report("flow, running server", repository, alone, served)
+            publish(repository)
+            scheduled = [sys.executable, "-c", RETRAIN]
+            print(f"scheduled run, first: {run(repository, scheduled, served).splitlines()[-1]}")
+            for _ in range(REPEATS):
+                print(f"scheduled run: {run(repository, scheduled, served).splitlines()[-1]}")
+
+
+def report(name: str, repository: Path, command: list[str], variables: dict[str, str]) -> None:
+    """Time a command with both stages stale, a few times."""
+    seconds = []
+    for _ in range(REPEATS):
+        (repository / "seed.txt").write_text(str(time.time_ns()))
+        started = time.monotonic()
+        run(repository, command, variables)
+        seconds.append(time.monotonic() - started)
+    print(f"{name}: {', '.join(f'{value:.1f}' for value in seconds)}")
+
+
+def run(repository: Path, command: list[str], variables: dict[str, str]) -> str:
+    """Standard output of a command that must succeed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    done = subprocess.run(
+        command,
+        cwd=repository,
+        env={**inherited, "PATH": path, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def make_repository(folder: Path) -> Path:
+    """A git and DVC repository with two stages and a bare remote."""
+    repository = folder / "repository"
+    repository.mkdir()
+    (repository / "dvc.yaml").write_text(DVC_YAML)
+    (repository / "seed.txt").write_text("0")
+    for command in (
+        ["git", "init", "-q", "-b", "main"],
+        ["git", "init", "-q", "--bare", "-b", "main", "../remote.git"],
+        ["git", "remote", "add", "origin", "../remote.git"],
+        ["git", "config", "user.name", "Benchmark"],
+        ["git", "config", "user.email", "benchmark@example.org"],
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        [sys.executable, "-m", "dvc", "config", "core.analytics", "false"],
+    ):
+        run(repository, command, {})
+    publish(repository)
+    return repository
+
+
+def publish(repository: Path) -> None:
+    """Commit everything and push it."""
+    for command in (["add", "-A"], ["commit", "-qm", "Now"], ["push", "-q", "origin", "main"]):
+        run(repository, ["git", *command], {})
+
+
+@contextmanager
+def prefect_server(variables: dict[str, str]) -> Iterator[str]:
+    """A Prefect server of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/api"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    environment = {**os.environ, **variables, "PREFECT_API_URL": address}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            while not answers(f"{address}/health"):
+                time.sleep(0.2)
+            yield address
+        finally:
+            server.terminate()
+
+
+def answers(address: str) -> bool:
+    """Whether the server is up."""
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+if __name__ == "__main__":
+    main()
