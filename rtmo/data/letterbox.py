@@ -7,7 +7,7 @@ Source: SPEC section 6; mmpose BottomupResize; rtmlib tools/pose_estimation/rtmo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -52,6 +52,26 @@ class Letterbox:
         ratio = min(input_hw[0] / size_hw[0], input_hw[1] / size_hw[1])
         matrix = np.array([[ratio, 0.0, 0.0], [0.0, ratio, 0.0]])
         return cls(matrix, _whole(size_hw), input_hw, "top_left")
+
+    def trimmed(self, stride: int) -> Letterbox:
+        """The same fit at the same scale, with padding only up to the next whole stride.
+
+        Centred pictures stay in the middle of the smaller input, top-left ones in its corner.
+
+        Example:
+            >>> Letterbox.centred((240, 320), 640).trimmed(32).input_hw
+            (480, 640)
+        """
+        height, width = (
+            min(whole, -(-round(side * self.scale, 6) // stride) * stride)
+            for side, whole in zip(self.source_hw, self.input_hw, strict=True)
+        )
+        input_hw = (int(height), int(width))
+        if self.rule == "top_left":
+            return replace(self, input_hw=input_hw)
+        matrix = self.matrix.copy()
+        matrix[:, 2] -= [(self.input_hw[1] - width) / 2, (self.input_hw[0] - height) / 2]
+        return replace(self, matrix=matrix, input_hw=input_hw)
 
     @property
     def scale(self) -> float:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,15 +20,14 @@ import torch
 from numpy.typing import NDArray
 from onnx import compose, numpy_helper
 from torch import Tensor, nn
+from torch.export import Dim
 
 from rtmo.deployment.config import ExportConfig
 from rtmo.deployment.metadata import Form, ModelMetadata, input_size
 from rtmo.deployment.onnx_selection import arrange_keypoints, keep_people
 from rtmo.model.inference import InferenceRTMO, fold
+from rtmo.model.rtmo import INPUT_MULTIPLE, RTMO
 from rtmo.model.weights import load_model, read_metadata
-
-if TYPE_CHECKING:
-    from rtmo.model.rtmo import RTMO
 
 TRACED_BATCH = 2
 """torch.export takes an example batch of 1 for a constant; with 2 the batch stays dynamic."""
@@ -37,11 +36,11 @@ TRACED_BATCH = 2
 def export_onnx(model: RTMO, path: Path, metadata: ModelMetadata, *, opset: int = 18) -> None:
     """Write the model in the form and with the defaults that `metadata` names.
 
-    Input `input` (B, 3, S, S) float32, BGR 0..255. Outputs `dets` (B, n, 5) as x1, y1, x2, y2,
+    Input `input` (B, 3, H, W) float32, BGR 0..255. Outputs `dets` (B, n, 5) as x1, y1, x2, y2,
     score and `keypoints` (B, n, K, 3) as x, y, visibility, input pixels, best first. B is dynamic.
-    Complete form: n >= 1 is the number of people in the fullest image, unused rows are zero, and
-    `score_threshold`, `nms_iou` and `max_people` are overridable initialisers. Raw form: n is
-    fixed, nothing is thresholded.
+    Complete form: H and W are dynamic, multiples of 32; n >= 1 is the number of people in the
+    fullest image, unused rows are zero, and `score_threshold`, `nms_iou` and `max_people` are
+    overridable initialisers. Raw form: H = W = S and n are fixed, nothing is thresholded.
 
     Args:
         model: RTMO in any mode; it is left as it is.
@@ -139,6 +138,18 @@ class RawForm(nn.Module):
         return dets, torch.cat([keypoints_xy, seen], dim=-1)
 
 
+class DetectorGraph(nn.Module):
+    """What every prior says and where it lies, for inputs of any size."""
+
+    def __init__(self, network: InferenceRTMO) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(B, 3, H, W) -> outputs of `InferenceRTMO`, and priors_xy (N, 2)."""
+        return *self.network(images), self.network.priors_xy(images.shape[2], images.shape[3])
+
+
 class CoordinateGraph(nn.Module):
     """The coordinate classifier alone, as a module that can be traced."""
 
@@ -164,7 +175,7 @@ def _raw_form(network: InferenceRTMO, metadata: ModelMetadata, opset: int) -> on
         RawForm(network, min(metadata.max_people, num_priors)),
         (images,),
         opset=opset,
-        axis="batch",
+        axes={0: Dim("batch")},
         inputs=["input"],
         outputs=["dets", "keypoints"],
     )
@@ -172,37 +183,36 @@ def _raw_form(network: InferenceRTMO, metadata: ModelMetadata, opset: int) -> on
 
 def _complete_form(network: InferenceRTMO, metadata: ModelMetadata, opset: int) -> onnx.ModelProto:
     images = _example_images(metadata.input_size)
-    priors_xy = network.priors_xy(metadata.input_size, metadata.input_size)
+    sides = {2: INPUT_MULTIPLE * Dim("rows"), 3: INPUT_MULTIPLE * Dim("columns")}
     with torch.no_grad():
-        _, boxes_xyxy, _, pose_vectors = network(images)
+        _, boxes_xyxy, _, pose_vectors, priors_xy = DetectorGraph(network)(images)
     detector = _trace(
-        network,
+        DetectorGraph(network),
         (images,),
         opset=opset,
-        axis="batch",
+        axes={0: Dim("batch"), **sides},
         inputs=["input"],
-        outputs=["scores", "boxes_xyxy", "visibility", "pose_vectors"],
+        outputs=["scores", "boxes_xyxy", "visibility", "pose_vectors", "priors_xy"],
     )
     coordinates = _trace(
         CoordinateGraph(network),
         (pose_vectors[:, 0], boxes_xyxy[:, 0], priors_xy[:TRACED_BATCH]),
         opset=opset,
-        axis="rows",
+        axes={0: Dim("rows")},
         inputs=["pose_vectors", "boxes_xyxy", "priors_xy"],
         outputs=["keypoints_xy"],
     )
     constants: dict[str, NDArray[Any]] = {
-        "priors_xy": priors_xy.numpy().astype(np.float32),
         "max_people": np.array([metadata.max_people], dtype=np.int64),
         "nms_iou": np.array([metadata.nms_iou], dtype=np.float32),
         "score_threshold": np.array([metadata.score_threshold], dtype=np.float32),
     }
     proto = _join(detector, coordinates)
+    height, width = proto.graph.input[0].type.tensor_type.shape.dim[2:]
+    height.dim_param, width.dim_param = "height", "width"
     for name, value in constants.items():
+        # Also listed among the inputs, it is a default that callers may override.
         proto.graph.initializer.append(numpy_helper.from_array(value, name))
-    # An initialiser that is also listed among the inputs is a default that callers may override.
-    fixed = next(item for item in proto.graph.input if item.name == "priors_xy")
-    proto.graph.input.remove(fixed)
     return proto
 
 
@@ -251,12 +261,11 @@ def _trace(
     example: tuple[Tensor, ...],
     *,
     opset: int,
-    axis: str,
+    axes: dict[int, Any],
     inputs: list[str],
     outputs: list[str],
 ) -> onnx.ModelProto:
-    """One ONNX graph of a module, dynamic in the first axis of every input."""
-    rows = torch.export.Dim(axis)
+    """One ONNX graph of a module; the same axes of every input are dynamic."""
     program = torch.onnx.export(
         module.eval(),
         example,
@@ -265,7 +274,7 @@ def _trace(
         opset_version=opset,
         input_names=inputs,
         output_names=outputs,
-        dynamic_shapes=tuple({0: rows} for _ in example),
+        dynamic_shapes=tuple(axes for _ in example),
         verbose=False,
     )
     assert program is not None  # only None when torch is asked to write a file

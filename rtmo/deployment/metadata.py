@@ -22,6 +22,10 @@ FORMAT = "rtmo"
 LetterboxRule = Literal["centred", "top_left"]
 """Where the picture lies in the padded square: SPEC section 6, or rtmlib's corner."""
 
+Padding = Literal["square", "stride"]
+"""How much grey is put around a picture: up to the whole input square, as RTMO was trained and
+measured, or only to the next multiple of the network's stride."""
+
 Form = Literal["complete", "raw"]
 """`complete`: NMS inside, people out. `raw`: a fixed number of candidates out, NMS outside."""
 

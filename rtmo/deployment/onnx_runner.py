@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from rtmo.deployment.framing import Framing
-from rtmo.deployment.metadata import MetadataError, ModelMetadata, metadata_from_properties
+from rtmo.deployment.metadata import (
+    MetadataError,
+    ModelMetadata,
+    Padding,
+    metadata_from_properties,
+)
 from rtmo.deployment.postprocess import Floats, InputPeople, people_of_outputs
 from rtmo.deployment.runners import Device, Predictor, UnavailableError
 from rtmo.skeleton import Skeleton
@@ -29,6 +34,7 @@ class OnnxPredictor(Predictor):
         nms_iou: float = 0.65,
         skeleton: Skeleton | None = None,
         threads: int | None = None,
+        padding: Padding = "square",
     ) -> None:
         """Open the file.
 
@@ -40,10 +46,12 @@ class OnnxPredictor(Predictor):
             nms_iou: box IoU above which the lower-scored of two people is dropped.
             skeleton: for files without RTMO metadata; files with metadata have their own.
             threads: CPU threads; None leaves it to ONNX Runtime.
+            padding: how far pictures are padded; `stride` needs a file of dynamic height and width.
 
         Raises:
             MetadataError: if the file does not say what it is and no skeleton is given.
-            ValueError: if the file is not a readable ONNX model.
+            ValueError: if the file is not a readable ONNX model, or has a fixed input size and
+                `padding` is `stride`.
             UnavailableError: if `cuda` is asked for and there is none.
         """
         self._session = _onnx_session(path, device, threads)
@@ -53,8 +61,11 @@ class OnnxPredictor(Predictor):
             if skeleton is None or "format" in properties
             else _official_layout(self._session, skeleton, str(path))
         )
+        if padding == "stride":
+            _require_dynamic_sides(self._session, str(path))
         super().__init__(
-            self.metadata.skeleton, Framing(self.metadata.input_size, self.metadata.letterbox)
+            self.metadata.skeleton,
+            Framing(self.metadata.input_size, self.metadata.letterbox, padding),
         )
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
@@ -106,6 +117,20 @@ def _onnx_session(path: Path, device: Device, threads: int | None) -> Any:  # no
         errors.RuntimeException,
     ) as error:
         raise ValueError(f"{path} is not an ONNX model that can be run: {error}") from error
+
+
+def _require_dynamic_sides(session: Any, source: str) -> None:  # noqa: ANN401
+    """Refuse trimmed padding for a graph of one input size.
+
+    Raises:
+        ValueError: if height or width is fixed.
+    """
+    height, width = session.get_inputs()[0].shape[2:]
+    if {type(height), type(width)} != {str}:  # dynamic axes have names
+        raise ValueError(
+            f"{source} takes inputs of {height}x{width} only, so padding cannot be trimmed to the "
+            "stride; use padding 'square', or the complete form (rtmo.onnx) of `rtmo export`"
+        )
 
 
 def _official_layout(session: Any, skeleton: Skeleton, source: str) -> ModelMetadata:  # noqa: ANN401

@@ -136,12 +136,13 @@ def people_of_outputs(
     return [above(people, score_threshold) for people in images]
 
 
-def to_poses(people: InputPeople, letterbox: Letterbox, input_size: int) -> Poses:
+def to_poses(people: InputPeople, letterbox: Letterbox) -> Poses:
     """Map people from network-input pixels to the original picture.
 
     Boxes are clipped to the input first, keypoints are not (SPEC section 6).
     """
-    corners = np.clip(people.boxes_xyxy, 0, input_size).reshape(-1, 2, 2)
+    height, width = letterbox.input_hw
+    corners = np.clip(people.boxes_xyxy.reshape(-1, 2, 2), 0, (width, height))
     return Poses(
         boxes_xyxy=letterbox.to_original(corners).reshape(-1, 4).astype(np.float32),
         scores=people.scores.astype(np.float32),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from rtmo.deployment.metadata import MetadataError, input_size
+from rtmo.deployment.metadata import MetadataError, Padding, input_size
 from rtmo.deployment.official_files import fetch_official, fetch_official_onnx, official_file
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
@@ -26,6 +26,7 @@ def load_predictor(
     *,
     skeleton: Skeleton | None = None,
     threads: int | None = None,
+    padding: Padding = "square",
 ) -> Predictor:
     """The predictor for a model file: pictures in, `Poses` in original-picture pixels out.
 
@@ -40,10 +41,14 @@ def load_predictor(
             files it must be the one they name.
         threads: CPU threads of the runtime; None leaves it alone. torch has one number of threads
             for the whole process, so it is set there.
+        padding: `square` as the model was trained and measured, or `stride`: only up to the next
+            multiple of 32 pixels, which is faster (docs/decisions/trimmed-input.md). The latter
+            needs weights, or an ONNX file of dynamic height and width.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a model this can open, or does not say what it is.
+        ValueError: if the file is not a model this can open, does not say what it is, or cannot
+            take trimmed pictures.
         UnavailableError: if this host cannot run it; the message says why.
         FetchError: if a published model cannot be had; TransferError if the network fails.
     """
@@ -66,16 +71,20 @@ def load_predictor(
     match path.suffix:
         case ".onnx":
             predictor = OnnxPredictor(
-                path, device, **thresholds, skeleton=skeleton, threads=threads
+                path, device, **thresholds, skeleton=skeleton, threads=threads, padding=padding
             )
         case ".xml":
             if device == "cuda":
                 raise UnavailableError(f"{path} is run by OpenVINO on the CPU, not on a GPU")
+            if padding == "stride":
+                raise ValueError(f"{path} has one input size; use padding 'square' with OpenVINO")
             predictor = OpenVinoPredictor(path, **thresholds, threads=threads)
         case ".engine":
             raise UnavailableError(_why_no_engine(path))
         case _:
-            predictor = _torch_predictor(path, device, score_threshold, nms_iou, threads)
+            predictor = _torch_predictor(
+                path, device, **thresholds, threads=threads, padding=padding
+            )
     if skeleton is not None and skeleton != predictor.skeleton:
         raise MetadataError(
             f"{path} was made for skeleton {predictor.skeleton.name!r}, but skeleton "
@@ -96,7 +105,13 @@ def _has_torch() -> bool:
 
 
 def _torch_predictor(
-    path: Path, device: Device, score_threshold: float, nms_iou: float, threads: int | None
+    path: Path,
+    device: Device,
+    *,
+    score_threshold: float,
+    nms_iou: float,
+    threads: int | None,
+    padding: Padding,
 ) -> Predictor:
     import torch
 
@@ -110,6 +125,7 @@ def _torch_predictor(
         input_size=input_size(read_metadata(path), path),
         score_threshold=score_threshold,
         nms_iou=nms_iou,
+        padding=padding,
     )
 
 

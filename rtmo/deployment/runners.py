@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmo.deployment.framing import Framing
+from rtmo.deployment.metadata import Padding
 from rtmo.deployment.postprocess import Floats, InputPeople
 from rtmo.skeleton import Skeleton
 from rtmo.structures import Poses
@@ -34,7 +35,7 @@ class Predictor(ABC):
     """Pictures in, people out.
 
     Calling it with one picture gives one `Poses`, with a list the list of theirs (one forward pass
-    for all). Pictures are BGR uint8 arrays (H, W, 3) of any size.
+    for all that have the same input size). Pictures are BGR uint8 arrays (H, W, 3) of any size.
     """
 
     def __init__(self, skeleton: Skeleton, framing: Framing) -> None:
@@ -46,7 +47,7 @@ class Predictor(ABC):
         """Run the network, the threshold and NMS.
 
         Args:
-            pixels: shape (B, 3, S, S), float32, BGR 0..255.
+            pixels: shape (B, 3, H, W), float32, BGR 0..255.
 
         Returns:
             The people of each image in input pixels, best first.
@@ -60,10 +61,12 @@ class Predictor(ABC):
         """Find the people of one picture or of several, in original-picture pixels."""
         if isinstance(images, np.ndarray):
             return self([images])[0]
-        if not images:
-            return []
-        batch = self.framing.prepare(images)
-        return self.framing.finish(self.infer(batch.pixels), batch)
+        found: dict[int, Poses] = {}
+        for group in self.framing.groups(images):
+            batch = self.framing.prepare([images[place] for place in group])
+            poses = self.framing.finish(self.infer(batch.pixels), batch)
+            found.update(zip(group, poses, strict=True))
+        return [found[place] for place in range(len(images))]
 
 
 class TorchPredictor(Predictor):
@@ -78,6 +81,7 @@ class TorchPredictor(Predictor):
         score_threshold: float = 0.1,
         nms_iou: float = 0.65,
         max_people: int | None = None,
+        padding: Padding = "square",
     ) -> None:
         """Fold a copy of the model; the model itself is left as it is.
 
@@ -88,13 +92,14 @@ class TorchPredictor(Predictor):
             score_threshold: people must score above this.
             nms_iou: box IoU above which the lower-scored of two people is dropped.
             max_people: people kept per picture at most; None keeps all, as evaluation wants.
+            padding: how far pictures are padded.
 
         Raises:
             UnavailableError: if `cuda` is asked for and there is none.
         """
         from rtmo.model.inference import fold
 
-        super().__init__(model.skeleton, Framing(input_size))
+        super().__init__(model.skeleton, Framing(input_size, padding=padding))
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
         self.max_people = max_people

@@ -76,3 +76,21 @@ def make(rule: str, size_hw: tuple[int, int], side: int) -> Letterbox:
     if rule == "centred":
         return Letterbox.centred(size_hw, side)
     return Letterbox.top_left(size_hw, (side, side))
+
+
+@pytest.mark.parametrize("rule", ["centred", "top_left"])
+@pytest.mark.parametrize("size_hw", [(480, 640), (427, 640), (640, 427), (333, 500), (50, 2000)])
+def test_trimming_keeps_the_scale_and_the_picture_and_leaves_whole_strides(rule, size_hw):
+    square = make(rule, size_hw, 640)
+    trimmed = square.trimmed(32)
+    assert trimmed.scale == square.scale
+    corners = trimmed.to_input(np.array([[0.0, 0.0], [size_hw[1], size_hw[0]]]))
+    for axis, side in enumerate(reversed(trimmed.input_hw)):
+        padding = side - (corners[1, axis] - corners[0, axis])
+        assert side % 32 == 0
+        assert -1e-3 < padding < 32
+        before = corners[0, axis]
+        assert before == pytest.approx(padding / 2 if rule == "centred" else 0, abs=1e-3)
+    points = np.array([[3.0, 7.0], [11.5, 2.25]])
+    np.testing.assert_allclose(trimmed.to_original(trimmed.to_input(points)), points, atol=1e-9)
+    assert trimmed.apply(np.zeros((*size_hw, 3), np.uint8)).shape == (*trimmed.input_hw, 3)

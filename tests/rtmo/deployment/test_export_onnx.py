@@ -149,11 +149,13 @@ def test_the_file_tells_nothing_about_the_machine_that_wrote_it(exported, form):
     assert str(Path(__file__).resolve().parents[3]).encode() not in content
 
 
-@pytest.mark.parametrize("form", ["complete", "raw"])
-def test_only_the_batch_is_dynamic_in_the_input(exported, form):
+@pytest.mark.parametrize(
+    ("form", "sides"),
+    [("complete", ["height", "width"]), ("raw", [INPUT_SIZE, INPUT_SIZE])],
+)
+def test_the_raw_form_has_one_input_size_and_the_complete_form_any(exported, form, sides):
     shape = onnx.load(exported[form]).graph.input[0].type.tensor_type.shape.dim
-    assert [dim.dim_value for dim in shape[1:]] == [3, INPUT_SIZE, INPUT_SIZE]
-    assert shape[0].dim_param == "batch"
+    assert [axis.dim_param or axis.dim_value for axis in shape] == ["batch", 3, *sides]
 
 
 def test_a_model_of_another_skeleton_is_refused(model, tmp_path):

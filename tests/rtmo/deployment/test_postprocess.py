@@ -72,13 +72,13 @@ def test_suppression_gives_people_best_first():
 
 def test_boxes_are_clipped_to_the_input_and_keypoints_are_not():
     letterbox = Letterbox.centred((320, 640), 640)  # scale 1, 160 px of padding above
-    found = to_poses(people([[-50, 100, 700, 400]], [0.9]), letterbox, 640)
+    found = to_poses(people([[-50, 100, 700, 400]], [0.9]), letterbox)
     np.testing.assert_allclose(found.boxes_xyxy, [[0, -60, 640, 240]], atol=1e-3)
     np.testing.assert_allclose(found.keypoints_xy[0, 0], [-50, -60], atol=1e-3)
 
 
 def test_nobody_is_poses_without_rows():
-    found = to_poses(people([], []), Letterbox.centred((48, 64), 64), 64)
+    found = to_poses(people([], []), Letterbox.centred((48, 64), 64))
     assert len(found) == 0
     assert found.boxes_xyxy.shape == (0, 4)
     assert found.keypoints_xy.shape == (0, 17, 2)

@@ -154,15 +154,18 @@ def test_a_damaged_openvino_file_is_refused(tmp_path):
         load_predictor(tmp_path / "model.xml")
 
 
-def without_metadata(source: Path, path: Path) -> Path:
+def as_officially_deployed(source: Path, path: Path) -> Path:
+    """Our graph as mmdeploy's pose-detection_rtmo configs leave it: only the batch is dynamic."""
     proto = onnx.load(source)
     del proto.metadata_props[:]
+    for axis in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
+        axis.dim_value = INPUT_SIZE
     onnx.save(proto, path)
     return path
 
 
 def test_a_file_without_metadata_needs_an_explicit_skeleton(exported, pictures, tmp_path):
-    path = without_metadata(exported["complete"], tmp_path / "model.onnx")
+    path = as_officially_deployed(exported["complete"], tmp_path / "model.onnx")
     with pytest.raises(MetadataError, match="skeleton="):
         load_predictor(path)
     with pytest.raises(MetadataError, match="17 keypoints"):
@@ -204,3 +207,48 @@ def test_the_model_in_memory_is_left_as_it_is(model, pictures):
     assert model.training
     assert all(bool((tensor == before[name]).all()) for name, tensor in model.state_dict().items())
     model.eval()
+
+
+@pytest.fixture(scope="module")
+def oblong(formula) -> list[np.ndarray]:
+    """Pictures whose trimmed inputs have three sizes; the last fits the square exactly."""
+    sizes = ((100, 224), (224, 96), (300, 400), (100, 224), (224, 224))
+    images = formula.image("oblong", 416, 416, len(sizes)).transpose(0, 2, 3, 1).astype(np.uint8)
+    return [
+        np.ascontiguousarray(image[:h, :w]) for image, (h, w) in zip(images, sizes, strict=True)
+    ]
+
+
+def test_trimmed_pictures_give_the_same_poses_in_torch_and_onnx_alone_and_in_a_list(
+    weights, exported, oblong
+):
+    torch = load_predictor(weights, "cpu", 0.2, padding="stride")
+    onnx_file = load_predictor(exported["complete"], "cpu", 0.2, padding="stride")
+    inputs = [torch.framing.fit(picture).input_hw for picture in oblong]
+    assert inputs == [(128, 224), (224, 96), (192, 224), (128, 224), (224, 224)]
+    assert torch.framing.groups(oblong) == [[0, 3], [1], [2], [4]]
+    found = onnx_file(oblong)
+    assert sum(len(poses) for poses in found) > 5
+    for picture, together, reference in zip(oblong, found, torch(oblong), strict=True):
+        same_poses(together, onnx_file(picture))
+        same_poses(together, reference)
+
+
+def test_a_picture_of_the_inputs_own_shape_is_not_changed_by_trimming(weights, oblong):
+    square, trimmed = (
+        load_predictor(weights, "cpu", 0.2, padding=padding) for padding in ("square", "stride")
+    )
+    same_poses(square(oblong[-1]), trimmed(oblong[-1]))
+
+
+def test_files_of_one_input_size_refuse_trimmed_pictures(exported, openvino_files):
+    with pytest.raises(ValueError, match="224x224 only"):
+        load_predictor(exported["raw"], padding="stride")
+    with pytest.raises(ValueError, match="one input size"):
+        load_predictor(openvino_files["raw"], padding="stride")
+
+
+def test_a_batch_of_different_input_sizes_is_refused_with_what_to_do(weights, oblong):
+    framing = load_predictor(weights, "cpu", padding="stride").framing
+    with pytest.raises(ValueError, match=r"Framing\.groups"):
+        framing.prepare(oblong)
