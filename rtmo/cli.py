@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TextIO
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rtmo.deployment.latency import LatencyReport
+    from rtmo.deployment.media import DrawnVideo
+    from rtmo.deployment.runners import Predictor
     from rtmo.skeleton import Skeleton
     from rtmo.structures import Poses
 
@@ -26,6 +31,10 @@ app = typer.Typer(
 )
 
 Device = Literal["auto", "cpu", "cuda"]
+Padding = Annotated[
+    Literal["square", "stride"],
+    typer.Option(help="Pad to the whole input square, or faster: only to the next 32 pixels."),
+]
 Model = Annotated[
     Path,
     typer.Option(
@@ -37,40 +46,89 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 
 @app.command(epilog="Example: rtmo predict photo.jpg --weights rtmo-s-body7 --out drawn/")
-def predict(
-    source: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+def predict(  # noqa: PLR0913 - one argument per option
+    source: Annotated[
+        str, typer.Argument(help="Picture, folder, video, camera number, or stream address.")
+    ],
     weights: Model,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for drawn pictures and poses.json.")
+        Path | None, typer.Option(help="Folder for drawn pictures or video, and poses.json.")
     ] = None,
     as_json: AsJson = False,
     device: Annotated[Device, typer.Option(help="Where to run.")] = "auto",
     score_threshold: Annotated[float, typer.Option(help="People score above this.")] = 0.1,
     nms_iou: Annotated[float, typer.Option(help="Box overlap at which two are one.")] = 0.65,
+    padding: Padding = "square",
 ) -> None:
-    """Find the people of pictures; coordinates are pixels of the picture as it is shown."""
-    from rtmo.deployment.pictures import find_pictures, read_picture
+    """Find the people of pictures; coordinates are pixels of the picture as it is shown.
+
+    Results are a COCO list; `image_id` is the number of the picture or video frame, from 1.
+    Ctrl-C ends after the present frame, with complete files.
+    """
+    from rtmo.deployment.media import ResultList, open_media
     from rtmo.deployment.predictor import load_predictor
     from rtmo.evaluation.predict import coco_results
 
-    pictures = find_pictures(source)
     if out is not None:
-        _make_output_folder(out, source)
-    predictor = load_predictor(weights, device, score_threshold, nms_iou)
-    results: list[dict[str, Any]] = []
-    for image_id, path in enumerate(pictures, start=1):
-        image = read_picture(path)
-        poses = predictor(image)
-        people = coco_results(image_id, poses)
-        results.extend(person | {"file_name": path.name} for person in people)
-        if out is not None:
-            _write_drawing(out / path.name, image, poses, predictor.skeleton)
-        if not as_json:
-            print(f"{path.name}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
-    if out is not None:
-        (out / "poses.json").write_text(json.dumps(results))
-    if as_json:
-        print(json.dumps(results))
+        _make_output_folder(out, Path(source))
+    predictor = load_predictor(weights, device, score_threshold, nms_iou, padding=padding)
+    media = open_media(source)
+    frames = num_people = 0
+    with ExitStack() as stack:
+        lists = [ResultList(file) for file in _result_files(stack, out, as_json)]
+        for results in lists:
+            stack.callback(results.finish)
+        drawings = stack.enter_context(_Drawings(out, media.video_fps, predictor.skeleton))
+        advance = stack.enter_context(_frame_progress(media.count))
+        is_stopped = stack.enter_context(_until_interrupted())
+        for frames, (name, image) in enumerate(media.frames, start=1):
+            poses = predictor(image)
+            people = coco_results(frames, poses)
+            num_people += len(people)
+            for results in lists:
+                results.add([person | {"file_name": name} for person in people])
+            drawings.add(name, image, poses)
+            advance()
+            if not as_json and media.video_fps is None:
+                print(f"{name}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
+            if is_stopped():
+                print(
+                    f"stopped after {frames} frames; what is written is complete", file=sys.stderr
+                )
+                break
+    if not as_json and media.video_fps is not None:
+        print(f"{source}: {frames} frames, {num_people} people in all")
+
+
+class _Drawings:
+    """Drawn pictures in a folder, or one drawn video; nothing without a folder."""
+
+    def __init__(self, out: Path | None, video_fps: float | None, skeleton: Skeleton) -> None:
+        self._out = out
+        self._fps = video_fps
+        self._skeleton = skeleton
+        self._video: DrawnVideo | None = None
+        self._files = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._files.close()
+
+    def add(self, name: str, image: Any, poses: Poses) -> None:  # noqa: ANN401
+        """Draw a picture and write it."""
+        from rtmo.deployment.media import DrawnVideo
+        from rtmo.drawing import draw_poses
+
+        if self._out is None:
+            return
+        if self._fps is None:
+            _write_drawing(self._out / name, image, poses, self._skeleton)
+            return
+        if self._video is None:
+            self._video = self._files.enter_context(DrawnVideo(self._out / name, self._fps))
+        self._video.write(draw_poses(image, poses, self._skeleton))
 
 
 @app.command(epilog="Example: rtmo evaluate --detections found.json --annotations truth.json")
@@ -192,39 +250,68 @@ def export(
 
 
 @app.command(epilog="Example: rtmo bench rtmo.onnx --pictures photos/ --compare former.onnx")
-def bench(
+def bench(  # noqa: PLR0913 - one argument per option
     model: Annotated[Path, typer.Argument(help="Model file.")],
     pictures: Annotated[Path, typer.Option(help="Picture or folder to run on.")],
     compare: Annotated[
         Path | None, typer.Option(help="Baseline, timed in turns with the model.")
     ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Annotations of the folder's pictures: AP besides time.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture (.png) of AP over latency; needs --annotations.")
+    ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Counted runs of each model.")] = 40,
     warmup_runs: Annotated[int, typer.Option(min=0, help="Runs not counted.")] = 5,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per call for throughput.")] = 8,
+    padding: Padding = "square",
     as_json: AsJson = False,
 ) -> None:
-    """Latency per picture, batch 1, split into fitting the picture, network, mapping back."""
-    from rtmo.deployment.latency import latency
+    """Latency per picture split into its steps, throughput in batches, and accuracy if asked."""
+    from rtmo.deployment.latency import latency, throughput
     from rtmo.deployment.pictures import find_pictures, read_picture
     from rtmo.deployment.predictor import load_predictor
 
+    if plot is not None and annotations is None:
+        raise typer.BadParameter("--plot shows AP over latency, so it needs --annotations")
     models = {"model": model} if compare is None else {"model": model, "baseline": compare}
-    report = latency(
-        {name: load_predictor(path, threads=threads) for name, path in models.items()},
-        [read_picture(path) for path in find_pictures(pictures)],
-        warmup_runs=warmup_runs,
-        runs=runs,
-        threads=threads,
+    predictors = {
+        name: load_predictor(path, threads=threads, padding=padding)
+        for name, path in models.items()
+    }
+    images = [read_picture(path) for path in find_pictures(pictures)]
+    report = latency(predictors, images, warmup_runs=warmup_runs, runs=runs, threads=threads)
+    rates = throughput(predictors, images, batch=batch, runs=max(1, runs // batch))
+    precision = (
+        {}
+        if annotations is None
+        else {name: _ap(predictor, annotations, pictures) for name, predictor in predictors.items()}
     )
+    if plot is not None:
+        from rtmo.evaluation.plots import plot_accuracy_over_latency
+
+        points = {
+            str(path): (report.latency[name]["total"].p50_ms, precision[name])
+            for name, path in models.items()
+        }
+        plot_accuracy_over_latency(points, plot)
     if as_json:
-        print(report.model_dump_json(indent=2))
+        facts = {"files": {name: str(path) for name, path in models.items()}, "padding": padding}
+        batches = {"batch": batch, "pictures_per_second": rates}
+        print(json.dumps({**facts, **report.model_dump(), "batches": batches, "AP": precision}))
         return
     for name, path in models.items():
-        print(f"{name}: {path}")
+        ap = f", AP {precision[name]:.4f}" if precision else ""
+        print(f"{name}: {path}, {rates[name]:.1f} pictures/s in batches of {batch}{ap}")
     _print_latency(report)
     if compare is not None:
-        ratio = report.ratio("model", "baseline")
-        print(f"the model takes {ratio:.3f} times as long as the baseline (median)")
+        ratio = report.paired_ratio("model", "baseline")
+        print(
+            f"the model takes {ratio.median:.3f} times as long as the baseline "
+            f"(95 %: {ratio.low:.3f} to {ratio.high:.3f})"
+        )
 
 
 def main() -> None:
@@ -243,6 +330,52 @@ def main() -> None:
     except (ValueError, OSError, UnavailableError, FetchError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _result_files(stack: ExitStack, out: Path | None, as_json: bool) -> list[TextIO]:
+    """Open what the result list is written to; a file gets its name when it is complete."""
+    files: list[TextIO] = []
+    if out is not None:
+        part = out / "part-poses.json"
+        stack.callback(lambda: part.replace(out / "poses.json"))
+        files.append(stack.enter_context(part.open("w")))
+    if as_json:
+        files.append(sys.stdout)
+    return files
+
+
+class _FramesPerSecond(ProgressColumn):
+    """The rate, as soon as there is one."""
+
+    def render(self, task: Task) -> Text:
+        """Text of one task's column."""
+        return Text("" if task.speed is None else f"{task.speed:.1f} fps")
+
+
+@contextmanager
+def _frame_progress(total: int | None) -> Iterator[Callable[[], object]]:
+    """A bar with frames per second, on a terminal only; gives what advances it by one frame."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), _FramesPerSecond())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("predict", total=total)
+        yield lambda: progress.advance(task)
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C sets what this gives, instead of breaking a file in two; twice, it breaks off."""
+    interrupts: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        interrupts.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(interrupts)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _make_output_folder(out: Path, source: Path) -> None:
@@ -329,6 +462,20 @@ def _print_parity(weights: Path, files: list[Path], pictures: Path) -> None:
         )
 
 
+def _ap(predictor: Predictor, annotations: Path, pictures: Path) -> float:
+    """AP of a predictor on the annotated pictures of a folder."""
+    from rtmo.evaluation.keypoint_ap import evaluate_keypoints
+    from rtmo.evaluation.predict import predict_files
+
+    truth = _read_truth(annotations)
+    folder = pictures if pictures.is_dir() else pictures.parent
+    found = predict_files(predictor, truth["images"], folder, lambda _done, _all: None)
+    report = evaluate_keypoints(
+        truth, found, skeleton=predictor.skeleton, protocol=_protocol_of(truth)
+    )
+    return report.metrics["AP"]
+
+
 def _print_latency(report: LatencyReport) -> None:
     table = Table("", "step", "p50 ms", "p90 ms", "p99 ms")
     for name, steps in report.latency.items():
@@ -337,4 +484,9 @@ def _print_latency(report: LatencyReport) -> None:
             table.add_row(name, step, *row)
     Console().print(table)
     machine = report.hardware
-    print(f"{machine.cpu}, {report.threads} threads, {report.runs} runs in turns, batch 1")
+    clocks = "/".join(f"{clock:.0f}" for clock in machine.cpu_mhz) or "unknown"
+    print(
+        f"{machine.cpu}, {report.threads} threads, {report.runs} runs in turns, batch 1; clocks "
+        f"{clocks} MHz, load {machine.load_average}; {report.images} pictures "
+        f"{report.pictures_sha256[:12]}"
+    )

@@ -6,6 +6,7 @@ machine slows all of them alike and their ratios stay meaningful.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -24,6 +25,9 @@ from rtmo.deployment.runners import Predictor
 
 STEPS = ("pre", "net", "post", "total")
 """Fitting and stacking pixels; network, threshold and NMS; clipping and mapping back; all three."""
+
+RESAMPLINGS = 2000
+"""Of the runs, for the interval of a ratio."""
 
 VERSIONED = ("numpy", "opencv-python-headless", "onnxruntime", "torch", "openvino")
 """Distributions whose versions decide a latency figure."""
@@ -64,6 +68,17 @@ class Hardware(Config):
     """Versions of the libraries that are installed of `VERSIONED`."""
 
 
+class Ratio(Config):
+    """Time of one variant over another's; below 1 is faster."""
+
+    median: float
+    """Median over the runs, each of which timed both on the same picture."""
+    low: float
+    """Lower end of the median's interval of 95 %, by bootstrap over the runs."""
+    high: float
+    """Upper end of it."""
+
+
 class LatencyReport(Config):
     """One interleaved measurement."""
 
@@ -79,10 +94,15 @@ class LatencyReport(Config):
     """Counted runs of each variant."""
     images: int
     """Different pictures fed in turn."""
+    pictures_sha256: str
+    """Of their pixels and shapes, in order: which pictures these were."""
     mean_people: dict[str, float]
     """People found per picture by each variant."""
     latency: dict[str, dict[str, Percentiles]]
     """Variant -> step (pre, net, post, total) -> percentiles."""
+
+    totals_ms: dict[str, tuple[float, ...]]
+    """Variant -> total of each counted run; equal places are the same picture."""
 
     def ratio(self, variant: str, baseline: str) -> float:
         """Median total latency of one variant over another's; below 1 is faster.
@@ -91,6 +111,21 @@ class LatencyReport(Config):
             KeyError: if one of them was not measured.
         """
         return self.latency[variant]["total"].p50_ms / self.latency[baseline]["total"].p50_ms
+
+    def paired_ratio(self, variant: str, baseline: str) -> Ratio:
+        """How many times as long as the baseline the variant takes, run by run.
+
+        Raises:
+            KeyError: if one of them was not measured.
+        """
+        ratios = np.array(self.totals_ms[variant]) / np.array(self.totals_ms[baseline])
+        rows = np.random.default_rng(0).integers(0, len(ratios), (RESAMPLINGS, len(ratios)))
+        low, high = np.quantile(np.median(ratios[rows], axis=1), (0.025, 0.975))
+        return Ratio(
+            median=round(float(np.median(ratios)), 4),
+            low=round(float(low), 4),
+            high=round(float(high), 4),
+        )
 
 
 def latency(
@@ -133,12 +168,54 @@ def latency(
         warmup_runs=warmup_runs,
         runs=runs,
         images=len(images),
+        pictures_sha256=_pictures_sha256(images),
         mean_people={name: count / runs for name, count in people.items()},
         latency={
             name: {step: _percentiles(values[:, i]) for i, step in enumerate(STEPS)}
             for name, values in times.items()
         },
+        totals_ms={
+            name: tuple(values[:, STEPS.index("total")].round(3).tolist())
+            for name, values in times.items()
+        },
     )
+
+
+def throughput(
+    predictors: Mapping[str, Predictor],
+    images: Sequence[NDArray[Any]],
+    *,
+    batch: int,
+    runs: int,
+) -> dict[str, float]:
+    """Pictures per second of every predictor, whole batches in turns, decoded pictures in.
+
+    Args:
+        predictors: variant name -> predictor.
+        images: fed in turn, again from the first one when they are used up.
+        batch: pictures per call.
+        runs: counted calls of each variant, after one that is not counted.
+
+    Returns:
+        Variant -> pictures per second of its median call.
+    """
+    seconds = {name: np.zeros(runs) for name in predictors}
+    for run in range(-1, runs):
+        pictures = [images[(run * batch + place) % len(images)] for place in range(batch)]
+        for name in _rotated(list(predictors), run):
+            start = time.perf_counter()
+            predictors[name](pictures)
+            if run >= 0:
+                seconds[name][run] = time.perf_counter() - start
+    return {name: round(batch / float(np.median(taken)), 2) for name, taken in seconds.items()}
+
+
+def _pictures_sha256(images: Sequence[NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(repr(image.shape).encode())
+        digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
 
 
 def hardware() -> Hardware:

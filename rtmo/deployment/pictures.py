@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """Picture files that are looked for in folders."""
 
+GIF_START = b"GIF8"
 JPEG_START, JPEG_END, JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xda"
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
@@ -54,8 +55,17 @@ def read_picture(path: Path) -> NDArray[Any]:
             f"{path} is cut off: its end marker is missing after {len(content)} bytes; "
             "copy or download it again"
         )
-    # cv2.imdecode fails on an empty buffer with an error of its own.
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if content.startswith(GIF_START):
+        raise PictureError(
+            f"{path} is a GIF, which may hold many frames; name it .gif to have it read as a video"
+        )
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise PictureError(
+            f"{path} ({len(content)} bytes) is refused by OpenCV: {error.err or error}; it is "
+            "empty, damaged, or has more pixels than OpenCV takes (2^30)"
+        ) from error
     if image is None:
         raise PictureError(f"{path} is not a picture that OpenCV can read ({len(content)} bytes)")
     return image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -101,3 +101,22 @@ def _figure(path: Path, *, width: float = 7) -> Iterator[Figure]:
     figure = Figure(figsize=(width, 4), dpi=110, layout="constrained")
     yield figure
     figure.savefig(path, metadata={"Software": None})  # no version of the drawing library inside
+
+
+def plot_accuracy_over_latency(points: Mapping[str, tuple[float, float]], path: Path) -> None:
+    """One named mark per model: its AP over its median milliseconds per picture.
+
+    Args:
+        points: name -> (milliseconds, AP).
+        path: the picture to write.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, (milliseconds, precision) in points.items():
+        axes.plot(milliseconds, precision, "o", label=name)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("ms per picture (median, batch 1)")
+    axes.set_ylabel("AP")
+    axes.legend()
+    figure.savefig(path, dpi=120)

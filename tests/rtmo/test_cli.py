@@ -199,9 +199,26 @@ def test_a_result_file_that_is_none_is_refused(rtmo, coco_files, content):
 
 def test_bench_compares_two_models_in_turns(rtmo, model, photo):
     arguments = ("bench", model, "--pictures", photo, "--compare", model, "--runs", 3)
-    status, out, err = rtmo(*arguments, "--warmup-runs", 0)
+    status, out, err = rtmo(*arguments, "--warmup-runs", 0, "--batch", 1)
     assert (status, err) == (0, "")
-    assert "times as long as" in out
+    assert "times as long as the baseline (95 %: " in out
+    assert out.count("pictures/s in batches of 1") == 2
+
+
+def test_bench_measures_accuracy_of_the_same_files_and_plots_it(rtmo, model, truth, tmp_path):
+    options = ("--annotations", truth, "--plot", tmp_path / "plot.png")
+    few = ("--runs", 2, "--warmup-runs", 0, "--batch", 1)
+    status, out, err = rtmo("bench", model, "--pictures", tmp_path, *few, *options, "--json")
+    assert (status, err) == (0, "")
+    report = json.loads(out)
+    assert report["AP"] == {"model": pytest.approx(1.0)}
+    assert report["files"] == {"model": str(model)}
+    assert len(report["totals_ms"]["model"]) == 2
+    assert report["batches"]["pictures_per_second"]["model"] > 0
+    assert cv2.imread(str(tmp_path / "plot.png")).shape[1] == 840
+    status, _, err = rtmo("bench", model, "--pictures", tmp_path, *few, *options[2:])
+    assert status == 2
+    assert "needs --annotations" in err
 
 
 def test_export_of_a_missing_file_is_refused(rtmo, tmp_path):
@@ -217,7 +234,9 @@ def test_every_command_has_help(rtmo, command):
     assert "Usage" in out
 
 
-def test_verify_weights_measures_on_a_persons_own_copy(rtmo, model, tmp_path):
+@pytest.fixture
+def truth(tmp_path) -> Path:
+    """Annotations of one picture a.jpg beside them, with the person that the model finds."""
     cv2.imwrite(str(tmp_path / "a.jpg"), np.full((64, 64, 3), 90, np.uint8))
     person = {
         "id": 1,
@@ -230,11 +249,15 @@ def test_verify_weights_measures_on_a_persons_own_copy(rtmo, model, tmp_path):
         "keypoints": [30, 30, 2] * 17,
     }
     images = [{"id": 7, "file_name": "a.jpg", "width": 64, "height": 64}]
-    truth = tmp_path / "truth.json"
+    path = tmp_path / "truth.json"
     categories = [{"id": 1, "name": "person", "keypoints": [], "skeleton": []}]
-    truth.write_text(
+    path.write_text(
         json.dumps({"images": images, "annotations": [person], "categories": categories})
     )
+    return path
+
+
+def test_verify_weights_measures_on_a_persons_own_copy(rtmo, model, truth, tmp_path):
     arguments = ("verify-weights", model, "--annotations", truth, "--images", tmp_path)
     status, out, _ = rtmo(*arguments, "--json")
     assert status == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtmo.deployment.framing import Framing
-from rtmo.deployment.latency import STEPS, hardware, latency
+from rtmo.deployment.latency import STEPS, hardware, latency, throughput
 from rtmo.deployment.postprocess import Floats, InputPeople
 from rtmo.deployment.runners import Predictor
 from rtmo.skeleton import COCO17
@@ -44,6 +44,37 @@ def test_variants_take_turns_and_the_slower_one_is_slower():
     assert set(diary[::2]) == {"fast", "slow"}, "each goes first in turn"
     assert report.ratio("slow", "fast") > 2
     assert report.mean_people == {"fast": 1, "slow": 1}
+
+
+def test_the_ratio_of_paired_runs_has_an_interval_around_it():
+    measured = latency({"a": Sleeper("a", 0, [])}, PICTURES, warmup_runs=0, runs=2, threads=1)
+    assert len(measured.totals_ms["a"]) == 2
+    # The machine becomes ten times slower halfway; the pairs do not notice.
+    fast = np.repeat([10.0, 100.0], 20)
+    slow = fast * np.tile([1.9, 2.0, 2.0, 2.1], 10)
+    report = measured.model_copy(update={"totals_ms": {"slow": tuple(slow), "fast": tuple(fast)}})
+    ratio = report.paired_ratio("slow", "fast")
+    assert ratio.median == 2
+    assert 1.9 <= ratio.low <= 2 <= ratio.high <= 2.1
+    same = report.paired_ratio("fast", "fast")
+    assert (same.low, same.median, same.high) == (1, 1, 1)
+
+
+def test_the_report_says_which_pictures_were_fed():
+    def digest(pictures: list[np.ndarray]) -> str:
+        model = {"a": Sleeper("a", 0, [])}
+        return latency(model, pictures, warmup_runs=0, runs=1, threads=1).pictures_sha256
+
+    assert digest(PICTURES) == digest([picture.copy() for picture in PICTURES])
+    assert digest(PICTURES) != digest(PICTURES[:1])
+    assert digest(PICTURES) != digest([picture + 1 for picture in PICTURES])
+
+
+def test_throughput_counts_pictures_and_not_calls():
+    diary: list[str] = []
+    rates = throughput({"a": Sleeper("a", 0.02, diary)}, PICTURES, batch=4, runs=3)
+    assert len(diary) == 4
+    assert 20 < rates["a"] < 4 / 0.02
 
 
 def test_the_steps_make_up_the_total():
