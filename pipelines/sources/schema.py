@@ -180,14 +180,14 @@ class Source(Config):
 
 
 def _remote_files(
-    get: Files | Excerpt | Folder | Generator,
+    get: Files | Excerpt | Folder | Generator | Labels,
 ) -> tuple[RemoteFile | RemoteArchive, ...]:
     match get:
         case Files(files=files):
             return files
         case Excerpt(archives=archives):
             return archives
-        case Folder() | Generator():
+        case Folder() | Generator() | Labels():
             return ()
 
 

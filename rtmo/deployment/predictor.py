@@ -61,11 +61,7 @@ def load_predictor(
         )
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {path}")
-    if path.suffix in TORCH_SUFFIXES and not _has_torch():
-        raise UnavailableError(
-            f"{path} needs torch, which is not installed: pip install 'rtmo[train]', or convert it "
-            f"where torch is (`rtmo export --weights {path.name} --out DIR`) and give DIR/rtmo.onnx"
-        )
+    _require_runtime(path)
     thresholds = {"score_threshold": score_threshold, "nms_iou": nms_iou}
     predictor: Predictor
     match path.suffix:
@@ -98,6 +94,15 @@ def _published(name: str, skeleton: Skeleton | None) -> tuple[Path, Skeleton | N
     if _has_torch():
         return fetch_official(name), skeleton
     return fetch_official_onnx(name), official_file(name).skeleton
+
+
+def _require_runtime(path: Path) -> None:
+    """Refuse weights where torch is not installed."""
+    if path.suffix in TORCH_SUFFIXES and not _has_torch():
+        raise UnavailableError(
+            f"{path} needs torch, which is not installed: pip install 'rtmo[train]', or convert it "
+            f"where torch is (`rtmo export --weights {path.name} --out DIR`) and give DIR/rtmo.onnx"
+        )
 
 
 def _has_torch() -> bool:
