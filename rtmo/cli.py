@@ -230,6 +230,9 @@ def export(
     ] = None,
     score_threshold: Annotated[float, typer.Option(help="Default inside rtmo.onnx.")] = 0.1,
     nms_iou: Annotated[float, typer.Option(help="Default inside rtmo.onnx.")] = 0.65,
+    triton: Annotated[
+        Path | None, typer.Option(help="NVIDIA Triton model repository to write rtmo.onnx into.")
+    ] = None,
 ) -> None:
     """Write both ONNX forms of a model, and say how far they are from torch."""
     from rtmo.deployment.config import ExportConfig
@@ -245,6 +248,10 @@ def export(
     )
     for form, path in files.items():
         print(f"{path} ({form} form, {path.stat().st_size / 1e6:.1f} MB)")
+    if triton is not None:
+        from rtmo.deployment.triton import write_triton_repository
+
+        print(f"{write_triton_repository(files['complete'], triton)} (Triton model repository)")
     if pictures is not None:
         _print_parity(weights, list(files.values()), pictures)
 
