@@ -70,10 +70,7 @@ def load_predictor(
                 path, device, **thresholds, skeleton=skeleton, threads=threads, padding=padding
             )
         case ".xml":
-            if device == "cuda":
-                raise UnavailableError(f"{path} is run by OpenVINO on the CPU, not on a GPU")
-            if padding == "stride":
-                raise ValueError(f"{path} has one input size; use padding 'square' with OpenVINO")
+            _check_openvino(path, device, padding)
             predictor = OpenVinoPredictor(path, **thresholds, threads=threads)
         case ".engine":
             raise UnavailableError(_why_no_engine(path))
@@ -103,6 +100,19 @@ def _require_runtime(path: Path) -> None:
             f"{path} needs torch, which is not installed: pip install 'rtmo[train]', or convert it "
             f"where torch is (`rtmo export --weights {path.name} --out DIR`) and give DIR/rtmo.onnx"
         )
+
+
+def _check_openvino(path: Path, device: Device, padding: Padding) -> None:
+    """Refuse what OpenVINO files cannot do here.
+
+    Raises:
+        UnavailableError: if a GPU is asked for.
+        ValueError: if trimmed pictures are.
+    """
+    if device == "cuda":
+        raise UnavailableError(f"{path} is run by OpenVINO on the CPU, not on a GPU")
+    if padding == "stride":
+        raise ValueError(f"{path} has one input size; use padding 'square' with OpenVINO")
 
 
 def _has_torch() -> bool:
