@@ -235,6 +235,7 @@ def test_merged_sets_go_through_the_stages_and_leave_nothing_behind(
     content = json.loads(source.read_text())
     content["get"]["config"] |= {"num_images": IMAGES, "width": 128, "height": 96}
     source.write_text(json.dumps(content))
+    alone = (folder / "params.yaml").read_text()
     other = {"dataset": "embedded-crowdpose", "sampling_factor": 0.5, "until_epoch": 1}
     set_param(folder, "data.merge", [other])
     run(folder, "dvc", "repro", "train")
@@ -244,7 +245,7 @@ def test_merged_sets_go_through_the_stages_and_leave_nothing_behind(
     stores = folder / "data/processed/embedded"
     before = (stores / "train/image_ids.npy").read_bytes()
 
-    set_param(folder, "data.merge", [])
+    (folder / "params.yaml").write_text(alone)
     run(folder, "dvc", "repro", "convert")
     assert (stores / "train/image_ids.npy").read_bytes() == before
     assert not list((stores / "merged").iterdir())
