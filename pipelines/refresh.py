@@ -146,7 +146,9 @@ def _seems_unchanged(file: RemoteFile, url: str, look: Look, downloads: Path) ->
     record = read_record(downloads / file.name)
     if record is None or record.url != url:
         return True
-    return look.version == record.version
+    # A refresh that failed later may have brought another content than is stated.
+    is_stated = record.sha256.startswith(file.sha256 or "")
+    return is_stated and look.version == record.version
 
 
 def _fetch_anew(file: RemoteFile, downloads: Path, patience: Patience) -> FetchedFile:

@@ -145,6 +145,18 @@ def test_a_file_that_cannot_be_had_leaves_the_source_file_as_it_is(place):
     assert place.path.read_text() == before
 
 
+def test_what_a_failed_refresh_brought_is_still_a_change(place):
+    place.write(**facts(OLD))
+    place.download()
+    place.change()
+    place.server.behave = lambda _, path: 404 if "test" in path else None
+    with pytest.raises(FetchError):
+        place.refresh()
+    place.server.behave = lambda *_: None
+    assert len(place.refresh().changes) == 1
+    assert place.first | facts(NEW) == place.first
+
+
 def test_a_quota_page_is_told(place):
     place.write()
     page = Page("<title>Google Drive - Quota exceeded</title>")
