@@ -21,7 +21,6 @@ from rich.table import Column, Table
 from pipelines.data_cli import data
 from pipelines.params import load_params
 from pipelines.paths import checkout
-from pipelines.services_cli import services
 from pipelines.serving import DEFAULT_PORT
 from rtmo.formats.label_set import LabelFormat
 
@@ -32,7 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data)
-app.add_typer(services)
 console = Console()
 
 FLUSH_S = 3.0
@@ -247,6 +245,34 @@ def history() -> None:
     )
 
 
+@app.command(epilog="Example: rtmo-pipeline inspect --tag-for-relabel 50")
+def inspect(
+    tag_for_relabel: Annotated[
+        int | None,
+        typer.Option(min=1, help="Write this many doubtful pictures for an annotation tool."),
+    ] = None,
+    take_corrections: Annotated[
+        Path | None,
+        typer.Option(help="COCO keypoints file that the annotation tool gave back."),
+    ] = None,
+) -> None:
+    """Doubtful labels out to an annotation tool, corrections back in."""
+    from pipelines import relabel
+
+    paths = checkout()
+    if (tag_for_relabel is None) == (take_corrections is None):
+        raise typer.BadParameter("give one of --tag-for-relabel N and --take-corrections FILE")
+    params = load_params(paths.root)
+    if tag_for_relabel is not None:
+        tagged = relabel.tag_for_relabel(paths, params, tag_for_relabel)
+        for reason, count in tagged.reasons.most_common():
+            print(f"{count:5d}  {reason}")
+        print(f"{len(tagged.images)} pictures in {tagged.folder}; read reasons.md there")
+    if take_corrections is not None:
+        taken = relabel.take_corrections(paths, params, take_corrections)
+        print(relabel.describe(taken))
+
+
 @app.command(epilog="Example: rtmo-pipeline predict photo.jpg")
 def predict(image: Annotated[Path, typer.Argument(help="JPEG or PNG file.")]) -> None:
     """People that the champion finds in one picture, as JSON in original-image pixels."""
@@ -266,6 +292,69 @@ def serve(
 
     paths = checkout()
     answer_requests(paths, load_params(paths.root).registration.name, port=port)
+
+
+services_app = typer.Typer(
+    help="Prefect server, worker and MLflow server, on loopback.", no_args_is_help=True
+)
+app.add_typer(services_app, name="services")
+Backup = Annotated[Path, typer.Argument(help="Folder of the backup.")]
+
+
+@services_app.command("start")
+def services_start() -> None:
+    """Start what is not running, deploy the flows, and wait until all is well."""
+    from pipelines.services.control import start
+
+    start(checkout(), print)
+
+
+@services_app.command("stop")
+def services_stop() -> None:
+    """Stop them with everything they started."""
+    from pipelines.services.control import stop
+
+    stop(checkout(), print)
+
+
+@services_app.command("status")
+def services_status() -> None:
+    """Ask each how it is; exit status 1 unless all are well."""
+    from pipelines.services.control import status as ask
+
+    states = ask(checkout())
+    for found in states:
+        print(f"{found.name}: {found.state} ({found.health})")
+    if any(found.state != "well" for found in states):
+        raise typer.Exit(1)
+
+
+@services_app.command("announce")
+def services_announce() -> None:
+    """Say that the dataset of params.yaml has a new version: the server starts `retrain`."""
+    from pipelines.services.definitions import environment
+
+    paths = checkout()
+    os.environ.setdefault("PREFECT_API_URL", environment(paths)["PREFECT_API_URL"])
+    from pipelines.flows.events import announce_data
+
+    announce_data(load_params(paths.root).data.dataset)
+
+
+@services_app.command("backup")
+def services_backup(folder: Backup) -> None:
+    """Save the databases and MLflow's artifacts; services may run."""
+    from pipelines.services.stores import back_up
+
+    print(f"saved {', '.join(back_up(checkout(), folder)) or 'nothing: there are no stores yet'}")
+
+
+@services_app.command("restore")
+def services_restore(folder: Backup) -> None:
+    """Put a backup in place of the stores; stop the services first."""
+    from pipelines.services.stores import restore
+
+    print(f"restored {', '.join(restore(checkout(), folder))}")
 
 
 def main() -> None:

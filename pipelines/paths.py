@@ -33,6 +33,10 @@ class Paths:
         """What to download for a dataset."""
         return self.root / "sources" / f"{dataset}.json"
 
+    def corrections(self, dataset: str) -> Path:
+        """What people corrected in a dataset's annotations."""
+        return self.root / "sources" / "corrections" / f"{dataset}.json"
+
     def raw(self, dataset: str) -> Path:
         """Downloaded archives."""
         return self.root / "data" / "raw" / dataset

@@ -25,6 +25,7 @@ import numpy as np
 
 from rtmo._config import Config
 from rtmo.formats.coco import estimated_area, write_coco
+from rtmo.formats.corrections import CorrectionCounts
 from rtmo.formats.licence import Licence as Licence  # part of StoreMeta
 from rtmo.formats.records import ImageRecord, PersonRecord, Polygons, RunLengths, Segmentation
 from rtmo.skeleton import Skeleton
@@ -79,6 +80,10 @@ class StoreMeta(Config):
     """Keypoints that the dataset never annotates: those that the skeleton of a merged set lacks."""
     licence: Licence
     """Terms of annotations and pictures."""
+    pictures: Literal["public", "own"] = "own"
+    """Own pictures are shown outside of this machine with blurred faces only."""
+    corrections: CorrectionCounts | None = None
+    """What people corrected in the annotation file; None where nothing was."""
 
 
 @dataclass(frozen=True, slots=True)

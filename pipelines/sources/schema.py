@@ -119,6 +119,8 @@ class Source(Config):
     """Which keypoints are annotated: a known name, or a skeleton written out."""
     licence: Licence
     """Terms of annotations and pictures; they travel with the data and the models."""
+    pictures: Literal["public", "own"] = "own"
+    """Own pictures are shown in reports with blurred faces, public ones as they are."""
     get: Annotated[Files | Excerpt | Folder | Generator | Labels, Field(discriminator="kind")]
     """How to get it."""
     splits: dict[Split, SplitLocations] = Field(min_length=1)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -17,25 +15,28 @@ from rich.progress import track
 from rich.table import Table
 
 from pipelines.paths import MERGED
-from pipelines.sources.archives import (
-    Pictures,
-    annotation_files,
-    open_pictures,
-    read_annotations,
+from pipelines.sources.archives import Pictures, open_pictures
+from pipelines.sources.reading import (
+    corrections_digest,
+    load_corrections,
+    num_counted,
+    read_records,
 )
 from pipelines.sources.schema import Source, SourceError, Split, SplitLocations, load_source
 from pipelines.stage_run import stage_run
 from rtmo._config import Config
-from rtmo.formats.aic import read_aic
-from rtmo.formats.coco import read_coco
-from rtmo.formats.coco_relatives import read_halpe, read_jhmdb, read_posetrack
-from rtmo.formats.crowdpose import read_crowdpose
+from rtmo.formats.corrections import (
+    Correction,
+    CorrectionCounts,
+    Corrections,
+    apply_corrections,
+    count_corrections,
+)
 from rtmo.formats.doctor import check_picture, examine
 from rtmo.formats.findings import Action, Findings, Problem
 from rtmo.formats.licence import Licence
 from rtmo.formats.mapping import keypoint_mapping, map_keypoints
-from rtmo.formats.mpii import read_mpii
-from rtmo.formats.records import FormatError, ImageRecord
+from rtmo.formats.records import ImageRecord
 from rtmo.formats.splits import Fingerprint, choose_gate
 from rtmo.skeleton import Skeleton
 from rtmo.store import Store, StoreMeta, write_store
@@ -46,18 +47,6 @@ TAKEN_AHEAD = 8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-READERS: Mapping[str, Callable[[Any, Skeleton, Findings], list[ImageRecord]]] = MappingProxyType(
-    {
-        "aic": read_aic,
-        "coco": read_coco,
-        "crowdpose": read_crowdpose,
-        "halpe": read_halpe,
-        "jhmdb": read_jhmdb,
-        "mpii": read_mpii,
-        "posetrack18": read_posetrack,
-    }
-)
-"""By the format of the source file."""
 
 
 class ProblemReport(Config):
@@ -111,9 +100,18 @@ class ConvertReport(Config):
 
 
 def convert(
-    source: Source, raw: Path, out: Path, *, gate_fraction: float, merged: Sequence[Source] = ()
+    source: Source,
+    raw: Path,
+    out: Path,
+    *,
+    gate_fraction: float,
+    merged: Sequence[Source] = (),
+    corrections: Corrections | None = None,
 ) -> ConvertReport:
     """Write one store per split into `out`, one per merged set into `out/merged`, `report.json`.
+
+    What people corrected replaces what the annotation files of the main set say; each store's meta
+    tells how much.
 
     A training picture whose bytes are also those of a validation or gate picture is dropped, from
     merged sets too (several were made from COCO's pictures). Without a gate split of its own,
@@ -121,14 +119,19 @@ def convert(
     which ones they are does not depend on names or order.
 
     Raises:
-        FormatError: if an annotation file is not what the source file says, or a merged set has no
-            keypoint in common with the main one.
+        FormatError: if an annotation file is not what the source file says, corrections name
+            pictures or people that it does not have, or a merged set has no keypoint in common
+            with the main one.
         SourceError: if the raw data is incomplete, or a split has no person to learn from.
     """
     findings = {split: Findings() for split in SPLITS}
     records: dict[Split, list[ImageRecord]] = {split: [] for split in SPLITS}
+    corrected = corrections.splits if corrections else {}
+    _require_known_splits(source, corrected)
     for split, locations in source.splits.items():
-        records[split] = _read_records(source, raw, locations, findings[split])
+        read = read_records(source, raw, locations, findings[split])
+        made = corrected.get(split, ())
+        records[split] = apply_corrections(read, made, num_counted=num_counted(source))
     in_file = {split: len(records[split]) for split in SPLITS}
     if "train" in source.splits:
         held_out = _held_out(source, raw, records)
@@ -141,7 +144,10 @@ def convert(
     reports = {}
     for split in SPLITS:
         where = _locations(source, split)
-        meta = _store_meta(source, split)
+        # A gate that is taken out of train comes from its annotation file.
+        made = corrected.get(split if split in source.splits else "train", ())
+        counts = _corrections_in(made, records[split])
+        meta = _store_meta(source, split).model_copy(update={"corrections": counts})
         _write_split(out / split, meta, raw, where, records[split], findings[split])
         reports[split] = _report(Store.open(out / split), in_file[split], findings[split])
         if split in source.splits:
@@ -166,23 +172,6 @@ def convert(
     return report
 
 
-def _read_records(
-    source: Source, raw: Path, locations: SplitLocations, findings: Findings
-) -> list[ImageRecord]:
-    """The annotation file of one split, or the files of its folder."""
-    records: list[ImageRecord] = []
-    for location in annotation_files(raw, locations.annotations):
-        content = read_annotations(raw, location)
-        try:
-            document = json.loads(content)
-        except ValueError as error:
-            raise FormatError(
-                f"{location.path} is no JSON file ({error}); was it cut short?"
-            ) from None
-        records += READERS[source.format](document, source.keypoints, findings)
-    return sorted(records, key=lambda record: record.id)
-
-
 def _convert_merged(
     source: Source, raw: Path, out: Path, target: Skeleton, held_out: set[Fingerprint]
 ) -> MergedReport:
@@ -195,7 +184,7 @@ def _convert_merged(
         )
     mapping = keypoint_mapping(source.keypoints, target)
     findings = Findings()
-    records = _read_records(source, raw, locations, findings)
+    records = read_records(source, raw, locations, findings)
     in_file = len(records)
     records = [
         map_keypoints(record, mapping, target.num_keypoints)
@@ -289,7 +278,26 @@ def _store_meta(source: Source, split: Split) -> StoreMeta:
         protocol=source.protocol,
         skeleton=source.keypoints,
         licence=source.licence,
+        pictures=source.pictures,
     )
+
+
+def _corrections_in(
+    corrections: Sequence[Correction], records: Sequence[ImageRecord]
+) -> CorrectionCounts | None:
+    """What was corrected in these records."""
+    here = {record.id for record in records}
+    made = [correction for correction in corrections if correction.image_id in here]
+    return count_corrections(made, corrections_digest(made)) if made else None
+
+
+def _require_known_splits(source: Source, corrected: Collection[Split]) -> None:
+    for split in corrected:
+        if split not in source.splits:
+            raise SourceError(
+                f"the corrections of {source.dataset} name the split {split}, which has no "
+                f"annotation file of its own; there are {', '.join(source.splits)}"
+            )
 
 
 def _write_split(
@@ -437,9 +445,17 @@ def main() -> None:
         data = run.params.data
         source = load_source(run.paths.source(data.dataset))
         merged = [load_source(run.paths.source(other.dataset)) for other in data.merge]
+        corrections = load_corrections(run.paths.corrections(data.dataset), data.dataset)
         raw = run.paths.raw(data.dataset)
         with run.publish(run.paths.processed(data.dataset)) as out:
-            report = convert(source, raw, out, gate_fraction=data.gate_fraction, merged=merged)
+            report = convert(
+                source,
+                raw,
+                out,
+                gate_fraction=data.gate_fraction,
+                merged=merged,
+                corrections=corrections,
+            )
     Console().print(report_table(report))
     if report.merged:
         Console().print(merged_table(report))

@@ -79,6 +79,14 @@ class Errors:
     """Rows of `GroundTruth`: people who count and whom no detection is about."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one model found on a split, and the errors in it."""
+
+    found: Detections
+    errors: Errors
+
+
 def classify(truth: GroundTruth, found: Detections, skeleton: Skeleton) -> Errors:
     """Name the error of every detection and keypoint.
 

@@ -38,8 +38,8 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_the_commands_are_those_of_the_design() -> None:
     expected = (
-        "run stage data preset init labels status sync doctor promote rollback history predict "
-        "serve services"
+        "run stage data preset init labels status sync doctor promote rollback history inspect "
+        "predict serve services"
     )
     assert sorted(expected.split()) == COMMANDS
 
