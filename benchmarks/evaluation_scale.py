@@ -20,7 +20,10 @@ from rtmo.evaluation.impact import impact
 from rtmo.evaluation.inputs import read_detections, read_ground_truth
 from rtmo.evaluation.keypoint_ap import evaluate_keypoints
 from rtmo.evaluation.matching import candidates, match, split_ap
-from rtmo.evaluation.taxonomy import classify
+from rtmo.evaluation.rates import error_rates
+from rtmo.evaluation.sensitivity import group_errors, labelled_keypoints, overlaps, sizes
+from rtmo.evaluation.suspects import suspicions
+from rtmo.evaluation.taxonomy import Outcome, classify
 from rtmo.skeleton import COCO17
 
 Result = TypeVar("Result")
@@ -48,7 +51,12 @@ def main(annotation_file: Path, result_file: Path) -> None:
     found = timed("read detections", lambda: read_detections(detections, truth, COCO17))
     timed("AP by arrays", lambda: split_ap(match(truth, found, candidates(truth, found, sigmas))))
     errors = timed("classify errors", lambda: classify(truth, found, COCO17))
+    outcome = Outcome(found, errors)
     timed("cost of each kind of error", lambda: impact(truth, found, errors, COCO17))
+    groups = (*sizes(truth), *labelled_keypoints(truth), *overlaps(truth))
+    timed("errors and AP of nine groups", lambda: group_errors(groups, truth, outcome, COCO17))
+    timed("error rates", lambda: error_rates(truth, errors))
+    timed("doubtful labels", lambda: suspicions(truth, outcome, COCO17))
     timed(
         "intervals, 1000 samples",
         lambda: metric_intervals(annotations, detections, **coco, seed=0, samples=1000),

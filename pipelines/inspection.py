@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rtmo._config import Config
+from rtmo.evaluation.head_to_head import HeadToHead
 from rtmo.evaluation.inputs import Detections, GroundTruth
-from rtmo.evaluation.taxonomy import DetectionKind, Errors, KeypointError
+from rtmo.evaluation.rates import error_rates
+from rtmo.evaluation.sensitivity import num_overlapping
+from rtmo.evaluation.taxonomy import DetectionKind, Errors, KeypointError, Outcome
 from rtmo.store import Store
 
 if TYPE_CHECKING:
@@ -32,6 +34,48 @@ LARGE_AREA = 96.0**2
 """px^2; COCO's bound between medium and large people."""
 
 
+CHAMPION_FIELD = "champion"
+"""Field of the champion's boxes; its keypoints are in `champion_keypoints`."""
+
+CHAMPION_FIELDS = (CHAMPION_FIELD, f"{CHAMPION_FIELD}_keypoints", "became_wrong", "became_right")
+
+VIEWS = (
+    ("worst people", "worst_cost", 0.0, "found with confidence and placed badly, worst first"),
+    ("swaps in crowds", "num_swaps_crowded", 0.0, "swaps of people who overlap, most first"),
+    ("swaps", "num_swaps", 0.0, "keypoints on another person, most first"),
+    (
+        "confident background",
+        "background_score",
+        CONFIDENT_SCORE,
+        f"detections of nobody with a score above {CONFIDENT_SCORE}",
+    ),
+    (
+        "missed large people",
+        "largest_missed_area",
+        LARGE_AREA,
+        f"people above {LARGE_AREA:.0f} px^2 whom no detection is about",
+    ),
+)
+"""Name, field that is matched and sorted by, lower bound, description."""
+
+CHAMPION_VIEWS = (
+    ("champion right, challenger wrong", "became_wrong", 0.0, "people who became wrong"),
+    ("challenger right, champion wrong", "became_right", 0.0, "people who became right"),
+)
+"""As `VIEWS`; only with a champion."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownModel:
+    """Another model on the same split."""
+
+    name: str
+    """As `version 3`."""
+    outcome: Outcome
+    changes: HeadToHead
+    """People on whom it and the inspected model differ."""
+
+
 @dataclass(frozen=True, slots=True)
 class InspectedSplit:
     """One split with its detections and their errors."""
@@ -42,6 +86,8 @@ class InspectedSplit:
     truth: GroundTruth
     found: Detections
     errors: Errors
+    champion: ShownModel | None = None
+    """The model that this one is compared with."""
 
 
 class FiftyOneStatus(Config):
@@ -84,7 +130,7 @@ def update_fiftyone(
     dataset = _dataset(fiftyone, split)
     _add_images(fiftyone, dataset, split.store, rows, image_folder)
     _set_fields(fiftyone, dataset, split, rows)
-    _save_views(fiftyone, dataset)
+    _save_views(fiftyone, dataset, split)
     dataset.export(
         export_dir=str(export_folder),
         dataset_type=fiftyone.types.FiftyOneDataset,
@@ -134,12 +180,26 @@ def _dataset(fiftyone: Any, split: InspectedSplit) -> fo.Dataset:  # noqa: ANN40
         dataset.add_sample_field("image_id", fiftyone.IntField)
         dataset.create_index("image_id", unique=True)
     meta = split.store.meta
-    dataset.info = {"dataset": meta.dataset, "split": meta.split, "protocol": meta.protocol}
+    dataset.info = {
+        "dataset": meta.dataset,
+        "split": meta.split,
+        "protocol": meta.protocol,
+        "error_rates": _rates_of_models(split),
+    }
     dataset.default_skeleton = fiftyone.KeypointSkeleton(
         labels=list(meta.skeleton.keypoints), edges=[list(limb) for limb in meta.skeleton.limbs]
     )
     dataset.save()
     return dataset
+
+
+def _rates_of_models(split: InspectedSplit) -> dict[str, dict[str, float]]:
+    """Error rates by model, to compare the two beside the pictures."""
+    rates = {"predictions": error_rates(split.truth, split.errors)}
+    if split.champion is not None:
+        theirs = split.champion.outcome.errors
+        rates[f"{CHAMPION_FIELD} ({split.champion.name})"] = error_rates(split.truth, theirs)
+    return rates
 
 
 def _add_images(
@@ -175,19 +235,24 @@ def _set_fields(
 ) -> None:
     """Labels of ground truth and predictions, and per image the figures that views sort by."""
     fields: dict[str, dict[int, Any]] = {}
+    models = {"predictions": ("challenger", Outcome(split.found, split.errors))}
+    is_crowded = num_overlapping(split.truth) > 0
+    if split.champion is not None:
+        models[CHAMPION_FIELD] = (split.champion.name, split.champion.outcome)
     for row in rows:
         image_id = int(split.store.image_ids[row])
         people = np.flatnonzero(split.truth.image == row)
         detected = np.flatnonzero(split.found.image[split.errors.detections] == row)
         truth_boxes, truth_keypoints = _truth_labels(fiftyone, split, row, people)
-        boxes, keypoints = _prediction_labels(fiftyone, split, row, detected)
         values = {
             "ground_truth": fiftyone.Detections(detections=truth_boxes),
             "ground_truth_keypoints": fiftyone.Keypoints(keypoints=truth_keypoints),
-            "predictions": fiftyone.Detections(detections=boxes),
-            "predictions_keypoints": fiftyone.Keypoints(keypoints=keypoints),
-            **_image_figures(split, people, detected),
+            **_image_figures(split, people, detected, is_crowded),
         }
+        for field, (model, outcome) in models.items():
+            boxes, keypoints = _prediction_labels(fiftyone, split, row, model, outcome)
+            values[field] = fiftyone.Detections(detections=boxes)
+            values[f"{field}_keypoints"] = fiftyone.Keypoints(keypoints=keypoints)
         for name, value in values.items():
             fields.setdefault(name, {})[image_id] = value
     for name, by_image in fields.items():
@@ -237,16 +302,19 @@ def _prediction_labels(
     fiftyone: Any,  # noqa: ANN401 - the module
     split: InspectedSplit,
     row: int,
-    detected: np.ndarray,
+    model: str,
+    outcome: Outcome,
 ) -> tuple[list[Any], list[Any]]:
-    """Detections of one image, with the error of each and of each of its keypoints."""
-    found, errors = split.found, split.errors
+    """A model's detections of one image, with the error of each and of each of its keypoints."""
+    found, errors = outcome.found, outcome.errors
+    detected = np.flatnonzero(found.image[errors.detections] == row)
     size_wh = split.store.sizes_hw[row][::-1]
     boxes, keypoints = [], []
     for error in detected.tolist():
         detection, person = errors.detections[error], errors.person[error]
         fields = {
             "label": "person",
+            "model": model,
             "outcome": DetectionKind(errors.kind[error]).name.lower(),
             "oks": float(errors.oks[error]),
             "annotation_id": int(split.truth.ids[person]) if person >= 0 else None,
@@ -275,7 +343,7 @@ def _box(
 
 
 def _image_figures(
-    split: InspectedSplit, people: np.ndarray, detected: np.ndarray
+    split: InspectedSplit, people: np.ndarray, detected: np.ndarray, is_crowded: np.ndarray
 ) -> dict[str, float]:
     """What the saved views select and sort by."""
     found, errors = split.found, split.errors
@@ -283,32 +351,44 @@ def _image_figures(
     kind = errors.kind[detected]
     cost = np.where(kind == DetectionKind.FOUND, scores * (1 - errors.oks[detected]), 0.0)
     missed = np.intersect1d(people, errors.missed)
+    found_here = detected[kind == DetectionKind.FOUND]
+    crowded = found_here[is_crowded[errors.person[found_here]]]
     return {
         "worst_cost": float(cost.max(initial=0.0)),
         "num_swaps": int((errors.keypoints[detected] == KeypointError.SWAP).sum()),
+        "num_swaps_crowded": int((errors.keypoints[crowded] == KeypointError.SWAP).sum()),
         "background_score": float(scores[kind == DetectionKind.BACKGROUND].max(initial=0.0)),
         "largest_missed_area": float(split.truth.areas[missed].max(initial=0.0)),
+        **_change_figures(split, people),
     }
 
 
-def _save_views(fiftyone: Any, dataset: fo.Dataset) -> None:  # noqa: ANN401 - the module
+def _change_figures(split: InspectedSplit, people: np.ndarray) -> dict[str, float]:
+    """How many people of an image became wrong and right; nothing without a champion."""
+    if split.champion is None:
+        return {}
+    changes = split.champion.changes
+    return {
+        "became_wrong": len(np.intersect1d(people, changes.became_wrong)),
+        "became_right": len(np.intersect1d(people, changes.became_right)),
+    }
+
+
+def _save_views(fiftyone: Any, dataset: fo.Dataset, split: InspectedSplit) -> None:  # noqa: ANN401
     """The views a person opens first; saved again under the same names."""
-    views: Sequence[tuple[str, str, float, str]] = (
-        ("worst people", "worst_cost", 0.0, "found with confidence and placed badly, worst first"),
-        ("swaps", "num_swaps", 0.0, "keypoints on another person, most first"),
-        (
-            "confident background",
-            "background_score",
-            CONFIDENT_SCORE,
-            f"detections of nobody with a score above {CONFIDENT_SCORE}",
-        ),
-        (
-            "missed large people",
-            "largest_missed_area",
-            LARGE_AREA,
-            f"people above {LARGE_AREA:.0f} px^2 whom no detection is about",
-        ),
-    )
+    views = VIEWS if split.champion is None else (*VIEWS, *CHAMPION_VIEWS)
     for name, field, above, description in views:
         view = dataset.match(fiftyone.ViewField(field) > above).sort_by(field, reverse=True)
         dataset.save_view(name, view, description=description, overwrite=True)
+    if split.champion is None:
+        _remove_comparison(dataset)
+
+
+def _remove_comparison(dataset: fo.Dataset) -> None:
+    """Take away what an earlier inspection with a champion left."""
+    for name, *_ in CHAMPION_VIEWS:
+        if dataset.has_saved_view(name):
+            dataset.delete_saved_view(name)
+    dataset.delete_sample_fields(
+        [field for field in CHAMPION_FIELDS if dataset.has_sample_field(field)]
+    )

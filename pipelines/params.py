@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from rtmo._config import Config
 from rtmo.data.config import AugmentConfig
 from rtmo.deployment.config import BenchmarkConfig, ExportConfig
-from rtmo.evaluation.config import EvaluateConfig, InspectConfig
+from rtmo.evaluation.config import ErrorRate, EvaluateConfig, InspectConfig
 from rtmo.model.config import ModelConfig
 from rtmo.training.config import TrainConfig
 
@@ -58,6 +58,15 @@ class DataParams(Config):
         return self
 
 
+class RateCondition(Config):
+    """A limit on how much more often than the champion a challenger may err in one way."""
+
+    metric: ErrorRate
+    """On the gate split."""
+    max_increase: float = Field(ge=0, le=1)
+    """Challenger's rate less the champion's, at most."""
+
+
 class RegisterConfig(Config):
     """The rules of the release gate (DESIGN section 7)."""
 
@@ -75,6 +84,8 @@ class RegisterConfig(Config):
     """Challenger's median latency over the champion's, at most."""
     allow_licences: tuple[str, ...] = ()
     """Names of licences that do not allow commercial use, or are unknown, and are signed for."""
+    conditions: tuple[RateCondition, ...] = ()
+    """Errors that must not become more frequent, whatever AP says."""
 
 
 Minutes = Annotated[float, Field(gt=0)]

@@ -76,7 +76,7 @@ def compare(
         return Comparison(champion.number, (), None, remark)
     with tempfile.TemporaryDirectory() as folder:
         champion_onnx = download(tracking, champion, PACKAGED_ONNX, folder)
-        ours, theirs = (_open(file, params) for file in (onnx, champion_onnx))
+        ours, theirs = (open_predictor(file, params) for file in (onnx, champion_onnx))
         if theirs.skeleton != store.skeleton:
             names = f"{theirs.skeleton.name}, the gate data {store.skeleton.name}"
             return Comparison(champion.number, (), None, f"the champion has skeleton {names}")
@@ -120,7 +120,8 @@ def metric_changes(
     )
 
 
-def _open(onnx: Path, params: Params) -> Predictor:
+def open_predictor(onnx: Path, params: Params) -> Predictor:
+    """A model file on the CPU, with the thresholds of params section `evaluate`."""
     return load_predictor(
         onnx,
         "cpu",

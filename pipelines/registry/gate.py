@@ -64,6 +64,8 @@ class Evidence:
     unsigned_licences: tuple[str, ...]
     """Licences of data and weights that forbid or may forbid commercial use, not signed for."""
     comparison: Comparison | Literal["no champion", "is the champion"]
+    broken_conditions: tuple[str, ...] = ()
+    """Of params `register.conditions`, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,11 @@ class Verdict:
 def decide(rules: RegisterConfig, evidence: Evidence) -> Verdict:
     """Apply the rules of params section `register` to the evidence.
 
-    In this order: the champion itself is not judged again; blockers (parity, licences, a latency
-    that is surely over the limit); a first model has to reach the floor; otherwise a significant
-    loss in any metric is worse; a latency that seems over the limit cannot be told; the first
-    metric's whole interval above `min_effect` is better; and the rest cannot be told.
+    In this order: the champion itself is not judged again; blockers (parity, licences, conditions
+    on error rates, a latency that is surely over the limit); a first model has to reach the floor;
+    otherwise a significant loss in any metric is worse; a latency that seems over the limit cannot
+    be told; the first metric's whole interval above `min_effect` is better; and the rest cannot be
+    told.
     """
     comparison = evidence.comparison
     if comparison == "is the champion":
@@ -108,6 +111,7 @@ def _blockers(rules: RegisterConfig, evidence: Evidence) -> Iterator[str]:
             f"{', '.join(evidence.unsigned_licences)}; sign for it by name in params "
             "register.allow_licences, or train on other data"
         )
+    yield from evidence.broken_conditions
     if isinstance(evidence.comparison, Comparison) and evidence.comparison.latency is not None:
         latency = evidence.comparison.latency
         if latency.low > rules.max_latency_ratio:

@@ -17,6 +17,7 @@ from pipelines.registry.aliases import challenge, promote, release_lock, settle
 from pipelines.registry.candidate import Candidate
 from pipelines.registry.card import Card
 from pipelines.registry.comparison import GateData, compare
+from pipelines.registry.conditions import broken_conditions, rates_on
 from pipelines.registry.gate import Comparison, Evidence, Verdict, decide
 from pipelines.registry.receipt import Champion, Receipt, now
 from pipelines.tracking.moves import Aliases, read_aliases
@@ -31,6 +32,7 @@ from pipelines.tracking.versions import (
     describe_version,
     find_complete_version,
     get_version,
+    log_version_metrics,
 )
 
 
@@ -96,6 +98,8 @@ def register_version(tracking: Tracking, registration: Registration) -> Version:
         version = _package_and_create(tracking, registration, run.info.run_id, run.data.tags)
     if attached_json(tracking, version, registration.gate.artifact) is None:
         attach_json(tracking, version, registration.gate.artifact, candidate.gate_detections)
+    rates = rates_on(registration.gate.store, candidate.gate_detections)
+    log_version_metrics(tracking, version, {f"gate.{name}": rate for name, rate in rates.items()})
     return version
 
 
@@ -117,8 +121,30 @@ def judge(
             if licence.commercial_use != "yes" and licence.name not in rules.allow_licences
         ),
         comparison=_compare_with(tracking, registration, version, champion),
+        broken_conditions=_broken_conditions(tracking, registration, champion),
     )
     return decide(rules, evidence)
+
+
+def _broken_conditions(
+    tracking: Tracking, registration: Registration, champion: int | None
+) -> tuple[str, ...]:
+    """Conditions on error rates that the candidate does not meet.
+
+    To be called after the comparison, which leaves the champion's detections with the champion.
+    """
+    conditions, gate = registration.params.registration.conditions, registration.gate
+    if champion is None or not conditions:
+        return ()
+    version = get_version(tracking, registration.model, champion)
+    reference = attached_json(tracking, version, gate.artifact)
+    return tuple(
+        broken_conditions(
+            conditions,
+            rates_on(gate.store, registration.candidate.gate_detections),
+            rates_on(gate.store, reference) if reference is not None else {},
+        )
+    )
 
 
 def _compare_with(

@@ -89,6 +89,17 @@ def get_version(tracking: Tracking, name: str, number: int) -> Version:
     return _version(found)
 
 
+def find_champion(tracking: Tracking, name: str) -> Version | None:
+    """The version with the alias `champion`; None if nobody has it or nothing was registered."""
+    try:
+        found = tracking.client.get_model_version_by_alias(name, "champion")
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+    return get_version(tracking, name, int(found.version))
+
+
 def all_versions(tracking: Tracking, name: str) -> tuple[Version, ...]:
     """Every version of ours, oldest first."""
     found: list[ModelVersion] = []
@@ -164,6 +175,16 @@ def describe_version(tracking: Tracking, version: Version, tags: Mapping[str, st
         tracking.client.set_model_version_tag(
             version.name, str(version.number), key, value[:MAX_TAG_LENGTH]
         )
+
+
+def log_version_metrics(tracking: Tracking, version: Version, metrics: Mapping[str, float]) -> None:
+    """Show figures as metrics of the version's model; those it has already stay."""
+    known = {
+        metric.key for metric in tracking.client.get_logged_model(version.model_id).metrics or ()
+    }
+    for name, value in metrics.items():
+        if name not in known:
+            tracking.client.log_metric(version.run_id, name, value, model_id=version.model_id)
 
 
 def attach_json(

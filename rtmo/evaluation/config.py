@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from rtmo._config import Config
+
+ErrorRate = Literal[
+    "jitter_rate",
+    "inversion_rate",
+    "swap_rate",
+    "miss_rate",
+    "missed_rate",
+    "jitter_rate_crowded",
+    "inversion_rate_crowded",
+    "swap_rate_crowded",
+    "miss_rate_crowded",
+    "missed_rate_crowded",
+    "score_rate",
+    "background_rate",
+]
+"""Share of labelled keypoints of found people, of people (`missed`) or of detections (the last two)
+that are wrong in this way; `crowded` among people whose box overlaps that of somebody else."""
 
 
 class EvaluateConfig(Config):

@@ -41,6 +41,15 @@ def worst_people(
     )
 
 
+def cases_of(people: np.ndarray, truth: GroundTruth, errors: Errors) -> tuple[Case, ...]:
+    """The given people (rows of `GroundTruth`), each with the detection that found them if any."""
+    found = np.flatnonzero(errors.kind == DetectionKind.FOUND)
+    row_of = dict(zip(errors.person[found].tolist(), found.tolist(), strict=True))
+    return tuple(
+        Case(int(truth.image[person]), person, row_of.get(person)) for person in people.tolist()
+    )
+
+
 def largest_missed_people(truth: GroundTruth, errors: Errors, count: int) -> tuple[Case, ...]:
     """Missed people, the largest first."""
     order = np.argsort(-truth.areas[errors.missed], kind="stable")[:count]

@@ -10,27 +10,38 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Literal
 
 import cv2
 import jinja2
 import numpy as np
 
 from rtmo.evaluation.gallery import Case, crop_xyxy
+from rtmo.evaluation.head_to_head import HeadToHead
 from rtmo.evaluation.impact import STEPS, Impact
 from rtmo.evaluation.inputs import Detections, GroundTruth
+from rtmo.evaluation.rates import CROWDED, error_rates
 from rtmo.evaluation.sensitivity import (
-    GroupErrors,
-    by_labelled_keypoints,
-    by_size,
+    Group,
+    by_confidence,
+    crowding,
     error_shares,
+    group_errors,
+    labelled_keypoints,
+    overlaps,
+    sizes,
+    truncation,
 )
-from rtmo.evaluation.taxonomy import DetectionKind, Errors, KeypointError
+from rtmo.evaluation.taxonomy import DetectionKind, Errors, KeypointError, Outcome
 from rtmo.skeleton import Skeleton
 
 PICTURE_PX = 360
 """Longer side of a picture in the page."""
 
 JPEG_QUALITY = 82
+
+SHOWN_CHANGE = 5e-4
+"""Differences below half a unit of the last digit shown are none."""
 
 STEP_WORDS = {
     "miss": "keypoints near no body part",
@@ -45,6 +56,31 @@ STEP_WORDS = {
 """What each step corrects, in words."""
 
 
+RATE_WORDS = {
+    "good": "keypoints good",
+    "jitter": "keypoints not precise",
+    "inversion": "keypoints on the mirrored body part",
+    "swap": "keypoints on another person",
+    "miss": "keypoints near no body part",
+    "missed": "people missed",
+    "score": "detections of a person found already",
+    "background": "detections of nobody",
+}
+"""What each rate is a share of, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The model that the subject is compared with."""
+
+    name: str
+    """As `version 3`."""
+    outcome: Outcome
+    impact: Impact
+    changes: HeadToHead
+    """People on whom the two differ."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What the page is about."""
@@ -53,9 +89,27 @@ class Subject:
     """Data set and split."""
     skeleton: Skeleton
     truth: GroundTruth
+    sizes_hw: np.ndarray
+    """(I, 2) of the pictures, px."""
     found: Detections
     errors: Errors
     impact: Impact
+    champion: Champion | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Detections and errors together."""
+        return Outcome(self.found, self.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One figure of both models."""
+
+    words: str
+    champion: float
+    challenger: float
+    better: Literal["challenger", "champion", "neither"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +176,7 @@ def render_report(
     subject: Subject,
     galleries: Sequence[Gallery],
     read_image: Callable[[int], np.ndarray],
-    fiftyone_words: str,
+    remarks: Sequence[str],
 ) -> str:
     """The page.
 
@@ -130,7 +184,7 @@ def render_report(
         subject: the split and its errors.
         galleries: which people to show.
         read_image: index of an image in the split -> BGR uint8 (H, W, 3).
-        fiftyone_words: one sentence on where the FiftyOne dataset is, or why there is none.
+        remarks: sentences for the end of the page.
     """
     template = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template_text),
@@ -151,15 +205,17 @@ def render_report(
             (name, *_keypoint_row(errors.keypoints[:, index]))
             for index, name in enumerate(subject.skeleton.keypoints)
         ],
+        differences=differences(subject),
         groups=[
-            ("Size", _rows(by_size(truth, errors))),
-            ("Labelled keypoints", _rows(by_labelled_keypoints(truth, errors))),
+            (title, group_errors(groups, truth, subject.outcome, subject.skeleton))
+            for title, groups in _groupings(subject)
         ],
+        confidences=by_confidence(subject.outcome),
         galleries=[
             (gallery, [_picture(case, subject, read_image) for case in gallery.cases])
             for gallery in galleries
         ],
-        fiftyone_words=fiftyone_words,
+        remarks=remarks,
     )
 
 
@@ -217,11 +273,70 @@ def _keypoint_row(keypoint_errors: np.ndarray) -> tuple[int, list[float]]:
     return int((keypoint_errors != KeypointError.UNLABELLED).sum()), _shares(keypoint_errors)
 
 
-def _rows(groups: tuple[GroupErrors, ...]) -> list[tuple[str, int, float, list[float]]]:
-    return [
-        (group.name, group.num_people, group.missed, list(group.keypoints.values()))
-        for group in groups
+def differences(subject: Subject) -> list[tuple[str, str, list[Difference]]]:
+    """Figures of champion and subject: heading, unit (`AP` or `share`), rows; none without one."""
+    champion = subject.champion
+    if champion is None:
+        return []
+    before = error_rates(subject.truth, champion.outcome.errors)
+    now = error_rates(subject.truth, subject.errors)
+    both = [name for name in before if name in now]
+    everywhere = [name for name in both if not name.endswith(CROWDED)]
+    crowded = [name for name in both if name.endswith(CROWDED)]
+    costs = [
+        _difference(
+            step,
+            champion.impact.alone[step] - champion.impact.ap,
+            subject.impact.alone[step] - subject.impact.ap,
+        )
+        for step in STEPS
     ]
+    parts = [
+        ("Everybody", "AP", [_difference("AP", champion.impact.ap, subject.impact.ap)]),
+        *(
+            (
+                title,
+                "share",
+                [_difference(_rate_words(name), before[name], now[name]) for name in names],
+            )
+            for title, names in (("", everywhere), ("People who overlap", crowded))
+        ),
+        ("AP gained if this error alone were corrected", "AP", costs),
+    ]
+    return [(title, unit, rows) for title, unit, rows in parts if rows]
+
+
+def _difference(words: str, champion: float, challenger: float) -> Difference:
+    """Less is better, but for AP and good keypoints."""
+    gain = challenger - champion
+    if words not in ("AP", RATE_WORDS["good"]):
+        gain = -gain
+    if abs(gain) < SHOWN_CHANGE:
+        return Difference(words, champion, challenger, "neither")
+    return Difference(words, champion, challenger, "challenger" if gain > 0 else "champion")
+
+
+def _rate_words(name: str) -> str:
+    """What a rate is, in words.
+
+    Example:
+        >>> _rate_words("swap_rate_crowded")
+        'keypoints on another person'
+    """
+    return RATE_WORDS[name.partition("_rate")[0]]
+
+
+def _groupings(subject: Subject) -> list[tuple[str, tuple[Group, ...]]]:
+    """Title and groups of each way to divide the people."""
+    truth = subject.truth
+    all_of_them = [
+        ("Size", sizes(truth)),
+        ("Labelled keypoints", labelled_keypoints(truth)),
+        ("Overlaps with", overlaps(truth)),
+        ("Crowding of the picture", crowding(truth)),
+        ("Truncation", truncation(truth, subject.sizes_hw)),
+    ]
+    return [(title, groups) for title, groups in all_of_them if groups]
 
 
 def _picture(case: Case, subject: Subject, read_image: Callable[[int], np.ndarray]) -> Picture:

