@@ -21,6 +21,7 @@ from rich.table import Column, Table
 from pipelines.data_cli import data
 from pipelines.params import load_params
 from pipelines.paths import checkout
+from pipelines.services_cli import services
 from pipelines.serving import DEFAULT_PORT
 from rtmo.formats.label_set import LabelFormat
 
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data)
+app.add_typer(services)
 console = Console()
 
 FLUSH_S = 3.0
@@ -292,69 +294,6 @@ def serve(
 
     paths = checkout()
     answer_requests(paths, load_params(paths.root).registration.name, port=port)
-
-
-services_app = typer.Typer(
-    help="Prefect server, worker and MLflow server, on loopback.", no_args_is_help=True
-)
-app.add_typer(services_app, name="services")
-Backup = Annotated[Path, typer.Argument(help="Folder of the backup.")]
-
-
-@services_app.command("start")
-def services_start() -> None:
-    """Start what is not running, deploy the flows, and wait until all is well."""
-    from pipelines.services.control import start
-
-    start(checkout(), print)
-
-
-@services_app.command("stop")
-def services_stop() -> None:
-    """Stop them with everything they started."""
-    from pipelines.services.control import stop
-
-    stop(checkout(), print)
-
-
-@services_app.command("status")
-def services_status() -> None:
-    """Ask each how it is; exit status 1 unless all are well."""
-    from pipelines.services.control import status as ask
-
-    states = ask(checkout())
-    for found in states:
-        print(f"{found.name}: {found.state} ({found.health})")
-    if any(found.state != "well" for found in states):
-        raise typer.Exit(1)
-
-
-@services_app.command("announce")
-def services_announce() -> None:
-    """Say that the dataset of params.yaml has a new version: the server starts `retrain`."""
-    from pipelines.services.definitions import environment
-
-    paths = checkout()
-    os.environ.setdefault("PREFECT_API_URL", environment(paths)["PREFECT_API_URL"])
-    from pipelines.flows.events import announce_data
-
-    announce_data(load_params(paths.root).data.dataset)
-
-
-@services_app.command("backup")
-def services_backup(folder: Backup) -> None:
-    """Save the databases and MLflow's artifacts; services may run."""
-    from pipelines.services.stores import back_up
-
-    print(f"saved {', '.join(back_up(checkout(), folder)) or 'nothing: there are no stores yet'}")
-
-
-@services_app.command("restore")
-def services_restore(folder: Backup) -> None:
-    """Put a backup in place of the stores; stop the services first."""
-    from pipelines.services.stores import restore
-
-    print(f"restored {', '.join(restore(checkout(), folder))}")
 
 
 def main() -> None:

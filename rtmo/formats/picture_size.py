@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import struct
-
 import cv2
 import numpy as np
 
-from rtmo.formats.jpeg import START, read_header
+from rtmo.formats.jpeg import PNG_START, START, read_header
 from rtmo.formats.records import FormatError
-
-PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 def picture_size(content: bytes, name: str) -> tuple[int, int]:
@@ -19,14 +15,11 @@ def picture_size(content: bytes, name: str) -> tuple[int, int]:
     Raises:
         FormatError: if the bytes are no picture; `name` is named in it.
     """
-    if content.startswith(START):
+    if content.startswith((START, PNG_START)):
         try:
             return read_header(content).turned_hw
         except ValueError as error:
             raise FormatError(f"{name} {error}") from None
-    if content.startswith(PNG_START) and len(content) >= 24:
-        width, height = struct.unpack_from(">II", content, 16)
-        return height, width
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     if image is None:
         raise FormatError(f"{name} is no picture that can be read ({len(content)} bytes)")
