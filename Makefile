@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro services test test-all chaos lint format lock wheelhouse clean help
+.PHONY: repro services test test-all chaos verify-gpu lint format lock wheelhouse clean help
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +34,9 @@ test-all: .venv/.ready  ## Every test: mutations, kills, whole pipelines
 
 chaos: .venv/.ready  ## Kill each component at each stage, and the services
 	@$(BIN)/python -m pytest -q tests/pipelines/flows/test_chaos.py tests/pipelines/test_services.py
+
+verify-gpu: .venv/.ready  ## Build, run, compare and time engines on this machine's GPU; appends a receipt
+	@PYTHONPATH=. $(BIN)/python benchmarks/verify_gpu.py
 
 lint: .venv/.ready  ## Style, types, import rules, declared dependencies
 	@$(BIN)/ruff check .

@@ -99,10 +99,10 @@ class Card:
             "|---|---|---|---|---|",
         )
         for name, file in candidate.manifest.files.items():
-            figures = file.parity
+            check, figures = file.check, file.check.parity
             yield (
                 f"| {name} | {figures.keypoint_px_p99:.4f} | {figures.keypoint_px_max:.4f} | "
-                f"{file.ap_torch:.4f} | {file.ap_exported:.4f} |"
+                f"{check.ap_torch:.4f} | {check.ap_exported:.4f} |"
             )
         report = candidate.benchmark
         yield from (

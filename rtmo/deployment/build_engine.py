@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import onnx
-from pydantic import Field, model_validator
 
-from rtmo._config import Config
-from rtmo.deployment.metadata import metadata_from_properties
+from rtmo.deployment.engine_facts import BatchProfile, EngineReceipt, RunStatus
+from rtmo.deployment.metadata import ModelMetadata, metadata_from_properties
+from rtmo.deployment.runners import UnavailableError
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 """Python modules of TensorRT, in order of preference."""
@@ -32,54 +32,6 @@ class EngineBuildError(RuntimeError):
 
 class TensorRtMissingError(RuntimeError):
     """No TensorRT is installed."""
-
-
-class BatchProfile(Config):
-    """Batch sizes that one engine takes."""
-
-    smallest: int = Field(1, gt=0)
-    """Smallest batch."""
-    usual: int = Field(8, gt=0)
-    """Batch that the engine is tuned for."""
-    largest: int = Field(32, gt=0)
-    """Largest batch."""
-
-    @model_validator(mode="after")
-    def _check(self) -> BatchProfile:
-        if not self.smallest <= self.usual <= self.largest:
-            raise ValueError(
-                f"a batch profile goes from small to large, got {self.smallest}, {self.usual}, "
-                f"{self.largest}"
-            )
-        return self
-
-
-class EngineReceipt(Config):
-    """What was built, of what, by what."""
-
-    package: str
-    """tensorrt or tensorrt_rtx."""
-    version: str
-    """Version of it."""
-    onnx_sha256: str
-    """Hash of the ONNX file."""
-    profile: BatchProfile
-    """Batch sizes it takes."""
-    layer_precisions: dict[str, int]
-    """Type of a layer's first output -> layers, as TensorRT understood the graph."""
-    engine_bytes: int
-    """Size of the engine file."""
-    seconds: float
-    """Time to parse and build."""
-
-
-class RunStatus(Config):
-    """Whether this host can load an engine, which takes a GPU that it fits."""
-
-    status: Literal["available", "unavailable"]
-    """`unavailable` is never a pass."""
-    reason: str
-    """Why not; empty when it can."""
 
 
 def build_engine(
@@ -94,12 +46,13 @@ def build_engine(
 
     Raises:
         TensorRtMissingError: if neither package is installed.
-        EngineBuildError: if parsing or building fails.
+        EngineBuildError: if parsing or building fails, or if TensorRT understood another precision
+            than the file's.
         ValueError: if the file is not of the raw form.
     """
     profile = profile or BatchProfile()
     content = onnx_path.read_bytes()
-    size = _raw_input_size(content, onnx_path)
+    metadata = _raw_metadata(content, onnx_path)
     trt = _tensorrt()
     started = time.perf_counter()
     messages: list[str] = []
@@ -109,10 +62,14 @@ def build_engine(
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(content):
         raise EngineBuildError(_parse_failure(parser, onnx_path))
+    _require_precision(trt, network, content, metadata, onnx_path)
     config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that types can be read back
     shapes = builder.create_optimization_profile()
     batches = (profile.smallest, profile.usual, profile.largest)
-    shapes.set_shape("input", *((batch, 3, size, size) for batch in batches))
+    shapes.set_shape(
+        "input", *((batch, 3, metadata.input_size, metadata.input_size) for batch in batches)
+    )
     config.add_optimization_profile(shapes)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
@@ -122,6 +79,7 @@ def build_engine(
         package=trt.__name__,
         version=trt.__version__,
         onnx_sha256=hashlib.sha256(content).hexdigest(),
+        metadata=metadata,
         profile=profile,
         layer_precisions=_layer_precisions(network),
         engine_bytes=engine_path.stat().st_size,
@@ -164,18 +122,31 @@ def cached_engine(
 def run_status(engine_path: Path) -> RunStatus:
     """Whether this host can load the engine, and if not, what TensorRT said."""
     try:
+        open_engine(engine_path)
+    except UnavailableError as error:
+        return RunStatus(status="unavailable", reason=str(error))
+    return RunStatus(status="available", reason="")
+
+
+def open_engine(engine_path: Path) -> tuple[ModuleType, Any]:
+    """The TensorRT package and the engine, loaded by it.
+
+    Raises:
+        UnavailableError: if no TensorRT is installed or it cannot load the engine on this host.
+    """
+    try:
         trt = _tensorrt()
     except TensorRtMissingError as error:
-        return RunStatus(status="unavailable", reason=str(error))
+        raise UnavailableError(str(error)) from error
     messages: list[str] = []
     runtime = trt.Runtime(_message_logger(trt, messages.append))
-    if runtime.deserialize_cuda_engine(engine_path.read_bytes()) is None:
+    engine = runtime.deserialize_cuda_engine(engine_path.read_bytes())
+    if engine is None:
         reason = messages[0] if messages else "it gave no reason"
-        return RunStatus(
-            status="unavailable",
-            reason=f"{trt.__name__} {trt.__version__} cannot load the engine here: {reason}",
+        raise UnavailableError(
+            f"{trt.__name__} {trt.__version__} cannot load the engine here: {reason}"
         )
-    return RunStatus(status="available", reason="")
+    return trt, engine
 
 
 def _tensorrt() -> ModuleType:
@@ -199,8 +170,8 @@ def _target(trt: ModuleType) -> str:
     return f"sm{torch.cuda.get_device_capability()}" if torch.cuda.is_available() else "no GPU"
 
 
-def _raw_input_size(content: bytes, source: Path) -> int:
-    """Input side of a raw-form ONNX file.
+def _raw_metadata(content: bytes, source: Path) -> ModelMetadata:
+    """What a raw-form ONNX file says about itself.
 
     Raises:
         ValueError: if it is not one.
@@ -217,7 +188,39 @@ def _raw_input_size(content: bytes, source: Path) -> int:
             f"{source} has the {metadata.form} form, whose NonMaxSuppression TensorRT parses but "
             "cannot build; use the raw form (rtmo-raw.onnx)"
         )
-    return metadata.input_size
+    return metadata
+
+
+def _require_precision(
+    trt: ModuleType,
+    network: Any,  # noqa: ANN401
+    content: bytes,
+    metadata: ModelMetadata,
+    source: Path,
+) -> None:
+    """Hold the types that TensorRT derived against what the file says it is.
+
+    Raises:
+        EngineBuildError: if convolutions have another type, or Q/DQ pairs went missing.
+    """
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    of_convolutions = {
+        layer.get_output_type(0).name for layer in layers if layer.type == trt.LayerType.CONVOLUTION
+    }
+    nodes = onnx.load_from_string(content).graph.node
+    wanted = sum(node.op_type == "DequantizeLinear" for node in nodes)
+    dequantising = sum(layer.type == trt.LayerType.DEQUANTIZE for layer in layers)
+    expected = "HALF" if metadata.precision == "fp16" else "FLOAT"
+    if of_convolutions - {expected}:
+        raise EngineBuildError(
+            f"{source} says precision {metadata.precision}, but TensorRT sees convolutions of type "
+            f"{', '.join(sorted(of_convolutions))}, expected {expected} only"
+        )
+    if dequantising != wanted or (metadata.precision == "int8") != (wanted > 0):
+        raise EngineBuildError(
+            f"{source} says precision {metadata.precision} and has {wanted} DequantizeLinear "
+            f"nodes; TensorRT sees {dequantising}"
+        )
 
 
 def _message_logger(trt: ModuleType, remember: Callable[[str], None]) -> Any:  # noqa: ANN401

@@ -7,6 +7,7 @@ torch; the complete form by `onnx_selection`, so that only kept people reach the
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from collections.abc import Iterator
@@ -222,7 +223,9 @@ def _join(detector: onnx.ModelProto, coordinates: onnx.ModelProto) -> onnx.Model
     arrange = _like(detector, arrange_keypoints.to_model_proto())  # type: ignore[no-untyped-call]
     candidates = [(item.name, item.name) for item in detector.graph.output]
     proto = compose.merge_models(
-        compose.add_prefix(detector, "detector/", rename_inputs=False, rename_outputs=False),
+        compose.add_prefix(
+            detector, "detector/", rename_nodes=False, rename_inputs=False, rename_outputs=False
+        ),
         compose.add_prefix(keep, "keep/", rename_inputs=False, rename_outputs=False),
         candidates,
     )
@@ -236,7 +239,7 @@ def _join(detector: onnx.ModelProto, coordinates: onnx.ModelProto) -> onnx.Model
         ],
         outputs=["dets", "row_of_place", "weight", "kept_visibility", "dcc/keypoints_xy"],
     )
-    return compose.merge_models(
+    proto = compose.merge_models(
         proto,
         compose.add_prefix(arrange, "arrange/", rename_outputs=False),
         [
@@ -246,6 +249,8 @@ def _join(detector: onnx.ModelProto, coordinates: onnx.ModelProto) -> onnx.Model
             ("row_of_place", "arrange/row_of_place"),
         ],
     )
+    del proto.opset_import[1:]  # one entry came with every part, all of them equal
+    return proto
 
 
 def _like(model: onnx.ModelProto, part: onnx.ModelProto) -> onnx.ModelProto:
@@ -279,7 +284,25 @@ def _trace(
     )
     assert program is not None  # only None when torch is asked to write a file
     proto: onnx.ModelProto = program.model_proto
+    _name_nodes_after_modules(proto.graph)
     return proto
+
+
+def _name_nodes_after_modules(graph: onnx.GraphProto) -> None:
+    """Name every node `MODULE/VALUE`: path of its module below the network, and its first output.
+
+    The exporter leaves some nodes without a module; they get that of their first input's node.
+    """
+    modules: dict[str, str] = {}
+    for node in graph.node:
+        notes = {item.key: item.value for item in node.metadata_props}
+        scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+        if len(scopes) > 1:  # the last one is the operator
+            module = scopes[-2].removeprefix("network").removeprefix(".")
+        else:
+            module = modules.get(node.input[0], "") if node.input else ""
+        modules.update(dict.fromkeys(node.output, module))
+        node.name = f"{module}/{node.output[0]}"
 
 
 def _example_images(input_size: int) -> Tensor:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from rtmo._config import Config
-from rtmo.deployment.build_engine import BatchProfile, RunStatus
+from rtmo.deployment.check import Check
 from rtmo.deployment.config import ExportConfig
-from rtmo.deployment.metadata import Form
-from rtmo.deployment.parity import ParityReport
+from rtmo.deployment.engine_facts import BatchProfile, RunStatus
+from rtmo.deployment.metadata import Arithmetic, Form, Precision
+from rtmo.deployment.variant_facts import Deviation, Island
 
 
 class ParityError(RuntimeError):
@@ -28,40 +30,70 @@ class ExportedFile(Config):
     """Size of the file."""
     form: Form
     """Whether NMS is inside."""
-    precision: Literal["fp32"]
+    precision: Precision
     """Of weights and arithmetic."""
     opset: int
     """ONNX operator set."""
-    parity: ParityReport
+    check: Check
     """Against torch on validation pictures."""
-    ap_torch: float
-    """AP of torch on the same pictures; -1 where nobody is annotated."""
-    ap_exported: float
-    """AP of this file on them."""
 
-    def over_budget(self, budget: ExportConfig) -> list[str]:
-        """Every figure that is worse than the budget, in words; empty when all are within.
+    def over_budget(self, config: ExportConfig) -> list[str]:
+        """Every figure that is worse than the budget of its precision, in words."""
+        return self.check.over_budget(config.budgets.of(self.precision))
 
-        A single person may differ however few there are: a score can lie right at the threshold.
-        """
-        figures = self.parity
-        found = figures.people_reference + figures.people_candidate
-        unmatched = found - 2 * figures.people_matched
-        drop = self.ap_torch - self.ap_exported
-        problems = []
-        if figures.keypoint_px_p99 > budget.max_keypoint_error_px:
-            problems.append(
-                f"keypoint distance p99 is {figures.keypoint_px_p99:.4f} px, allowed "
-                f"{budget.max_keypoint_error_px} px"
-            )
-        if unmatched > max(1, budget.max_count_difference * found):
-            problems.append(
-                f"{unmatched} of {found} people are found by one of the two only, allowed "
-                f"{budget.max_count_difference:.1%}"
-            )
-        if drop > budget.max_ap_drop:
-            problems.append(f"AP falls by {drop:.4f}, allowed {budget.max_ap_drop}")
-        return problems
+
+class Variant(Config):
+    """A file in lower precision, shipped if it is within its budget."""
+
+    sha256: str
+    """Hash of the file."""
+    size_bytes: int = Field(gt=0)
+    """Size of the file."""
+    form: Form
+    """Whether NMS is inside."""
+    precision: Precision
+    """Of weights and arithmetic outside the islands."""
+    checks: dict[str, Check]
+    """What ran it -> how it compares with torch."""
+    islands: dict[str, Island]
+    """Parts of the graph that stay float32."""
+    problems: tuple[str, ...]
+    """Why it is not shipped; empty when it is."""
+    deviation: Deviation | None
+    """Where it leaves float32, for a variant that is not shipped; null for others."""
+
+
+class Way(Config):
+    """A runtime, a file and an arithmetic, tried on this host's CPU."""
+
+    runtime: Literal["onnxruntime", "openvino"]
+    """Which library runs it."""
+    file: str
+    """Path beside the manifest."""
+    arithmetic: Arithmetic
+    """What the network is computed in."""
+    check: Check
+    """Against torch on validation pictures."""
+    problems: tuple[str, ...]
+    """Figures outside the budget of its arithmetic; empty when it may be used."""
+    p50_ms: float = Field(gt=0)
+    """Median time per picture, letterbox and NMS included, batch 1, interleaved with the others."""
+
+
+class CpuWays(Config):
+    """Ways to run the model on the CPU of the host that exported it."""
+
+    cpu: str
+    """Processor."""
+    threads: int
+    """Of each runtime."""
+    ways: tuple[Way, ...]
+    """All that were tried."""
+
+    def best(self, runtimes: Container[str]) -> Way | None:
+        """The fastest way within its budget among those of these runtimes."""
+        usable = [way for way in self.ways if not way.problems and way.runtime in runtimes]
+        return min(usable, key=lambda way: way.p50_ms, default=None)
 
 
 class EngineFacts(Config):
@@ -106,12 +138,16 @@ class Manifest(Config):
     nms_iou: float
     """Default inside the complete form."""
     files: dict[str, ExportedFile]
-    """File name -> facts."""
-    tensorrt: TensorRtStatus
-    """Engine of the raw form."""
+    """File name -> facts, of the float32 files."""
+    variants: dict[str, Variant] = Field(default_factory=dict)
+    """File name -> facts, of lower precisions; files that are not shipped do not exist."""
+    cpu: CpuWays | None = None
+    """How to run the model on this host's CPU; null where nothing was timed."""
+    tensorrt: dict[Precision, TensorRtStatus]
+    """Engine of the raw form in every precision that is shipped."""
 
-    def require_within(self, budget: ExportConfig) -> None:
-        """Check every file against the budget.
+    def require_within(self, config: ExportConfig) -> None:
+        """Check every float32 file against its budget.
 
         Raises:
             ParityError: naming each file and figure that is worse.
@@ -119,7 +155,7 @@ class Manifest(Config):
         problems = [
             f"{name}: {problem}"
             for name, file in self.files.items()
-            for problem in file.over_budget(budget)
+            for problem in file.over_budget(config)
         ]
         if problems:
             raise ParityError("the export is not equal enough to torch: " + "; ".join(problems))

@@ -29,8 +29,13 @@ measured, or only to the next multiple of the network's stride."""
 Form = Literal["complete", "raw"]
 """`complete`: NMS inside, people out. `raw`: a fixed number of candidates out, NMS outside."""
 
+Precision = Literal["fp32", "fp16", "int8"]
+"""Of the network's weights and arithmetic in the graph; coordinates are float32 in all of them."""
 
-_TEXT = (str, LetterboxRule, Form, Literal["fp32"])
+Arithmetic = Literal["fp32", "fp16", "bf16", "int8"]
+"""What a runtime computes the network in: the precision of the file, or bf16 of a float32 file."""
+
+_TEXT = (str, LetterboxRule, Form, Precision)
 """Annotations of the fields that are stored as plain text."""
 
 
@@ -49,7 +54,7 @@ class ModelMetadata(Config):
     """How pictures were fitted into the input when the file was checked against torch."""
     form: Form
     """Whether NMS is inside."""
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
     """Precision of weights and arithmetic in the graph."""
     score_threshold: float = Field(0.1, ge=0, lt=1)
     """Default threshold in the complete form; the raw form has none inside."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rtmo.deployment.framing import Framing
 from rtmo.deployment.metadata import ModelMetadata, metadata_from_properties
 from rtmo.deployment.postprocess import Floats, InputPeople, people_of_outputs
-from rtmo.deployment.runners import Predictor
+from rtmo.deployment.runners import Predictor, UnavailableError
+
+FloatType = Literal["f32", "bf16"]
+"""What OpenVINO computes float32 operators in."""
 
 
 class OpenVinoPredictor(Predictor):
-    """An OpenVINO model (.xml and .bin), complete or raw form; the raw form takes any threshold."""
+    """An OpenVINO model (.xml and .bin) or our ONNX file; the raw form takes any threshold."""
 
     def __init__(
         self,
@@ -22,16 +25,21 @@ class OpenVinoPredictor(Predictor):
         score_threshold: float = 0.1,
         nms_iou: float = 0.65,
         threads: int | None = None,
+        float_type: FloatType = "f32",
     ) -> None:
-        """Open and compile the file for the CPU in float32.
+        """Open and compile the file for the CPU.
 
         Args:
-            path: the .xml written by `openvino_from_onnx`; its .bin lies beside it.
+            path: the .xml written by `openvino_from_onnx`, its .bin beside it, or an ONNX file
+                written by `export_onnx`.
             score_threshold: people must score above this.
             nms_iou: box IoU above which the lower-scored of two people is dropped.
             threads: CPU threads; None leaves it to OpenVINO.
+            float_type: what float32 operators are computed in. OpenVINO would choose bf16 by
+                itself on CPUs that have it; here it does only when asked.
 
         Raises:
+            UnavailableError: if this CPU does not have that type.
             MetadataError: if the file does not say what it is.
             ValueError: if OpenVINO cannot read the file, or if it has the complete form and the
                 thresholds are not those baked in (a higher score threshold is fine).
@@ -52,11 +60,18 @@ class OpenVinoPredictor(Predictor):
         )
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
-        # OpenVINO would choose bf16 by itself on CPUs that have it.
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if float_type == "bf16" and "BF16" not in able:
+            raise UnavailableError(
+                f"bf16 was asked for, but OpenVINO has only {', '.join(able)} on this CPU"
+            )
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": float_type}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         self._compiled = core.compile_model(model, "CPU", settings)
+        self.float_type: str = self._compiled.get_property(
+            "INFERENCE_PRECISION_HINT"
+        ).get_type_name()
 
     def infer(self, pixels: Floats) -> list[InputPeople]:
         """Run the graph; the raw form gets its threshold and NMS here."""
@@ -88,12 +103,16 @@ def _require_above_baked(
 
 
 def _openvino_properties(model: Any) -> Mapping[str, str]:  # noqa: ANN401
-    """The RTMO section of an OpenVINO model's rt_info; empty when there is none."""
-    if not model.has_rt_info(["rtmo"]):
-        return {}
+    """RTMO metadata in an OpenVINO model's rt_info; empty when there is none.
+
+    Ours lie under `rtmo`; under `framework` OpenVINO puts the properties of an ONNX file.
+    """
     names = ("format", *ModelMetadata.model_fields)
-    return {
-        name: model.get_rt_info(["rtmo", name]).astype(str)
-        for name in names
-        if model.has_rt_info(["rtmo", name])
-    }
+    for section in ("rtmo", "framework"):
+        if model.has_rt_info([section, "format"]):
+            return {
+                name: model.get_rt_info([section, name]).astype(str)
+                for name in names
+                if model.has_rt_info([section, name])
+            }
+    return {}

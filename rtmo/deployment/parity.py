@@ -87,12 +87,20 @@ def parity(
             f"{reference.skeleton.name!r} and {reference.framing}, the candidate "
             f"{candidate.skeleton.name!r} and {candidate.framing}"
         )
-    differences: list[_Differences] = []
+    pairs: list[tuple[InputPeople, InputPeople]] = []
     for pictures in _chunks(images, batch):
         pixels = reference.framing.prepare(pictures).pixels
-        pairs = zip(reference.infer(pixels), candidate.infer(pixels), strict=True)
-        differences.extend(_compare(ours, theirs) for ours, theirs in pairs)
-    return _summary(differences)
+        pairs.extend(zip(reference.infer(pixels), candidate.infer(pixels), strict=True))
+    return compare_people(pairs)
+
+
+def compare_people(pairs: Iterable[tuple[InputPeople, InputPeople]]) -> ParityReport:
+    """Compare what two runtimes found in the same input pixels, picture by picture.
+
+    Args:
+        pairs: people of the reference and of the candidate, one pair per picture.
+    """
+    return _summary([_compare(ours, theirs) for ours, theirs in pairs])
 
 
 def match_people(reference: InputPeople, candidate: InputPeople) -> tuple[Indices, Indices]:

@@ -12,10 +12,13 @@ from rtmo.deployment.openvino_runner import OpenVinoPredictor
 from rtmo.deployment.runners import Device, Predictor, TorchPredictor, UnavailableError
 from rtmo.skeleton import Skeleton
 
-SUFFIXES = (".safetensors", ".pth", ".onnx", ".xml", ".engine")
+SUFFIXES = (".safetensors", ".pth", ".onnx", ".xml", ".engine", ".json")
 """Model files that can be opened."""
 TORCH_SUFFIXES = (".safetensors", ".pth")
 """Those of them that only torch runs."""
+
+CPU_ONLY = (".xml", ".json")
+ONE_SIZE = (".xml", ".json", ".engine")
 
 
 def load_predictor(
@@ -31,9 +34,10 @@ def load_predictor(
     """The predictor for a model file: pictures in, `Poses` in original-picture pixels out.
 
     Args:
-        path: .safetensors, official .pth, .onnx, OpenVINO .xml or TensorRT .engine; or the name of
-            a published model such as `rtmo-s-body7`, which is fetched once (`official_files`):
-            its weights, or its ONNX file where torch is not installed.
+        path: .safetensors, official .pth, .onnx, OpenVINO .xml or TensorRT .engine; manifest.json
+            of an export, whose best way to run on a CPU is opened; or the name of a published model
+            such as `rtmo-s-body7`, which is fetched once (`official_files`): its weights, or its
+            ONNX file where torch is not installed.
         device: `auto` takes a GPU when the runtime has one; `cuda` fails without one.
         score_threshold: people must score above this.
         nms_iou: box IoU above which the lower-scored of two people is dropped.
@@ -61,7 +65,7 @@ def load_predictor(
         )
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {path}")
-    _require_runtime(path)
+    _require_possible(path, device, padding)
     thresholds = {"score_threshold": score_threshold, "nms_iou": nms_iou}
     predictor: Predictor
     match path.suffix:
@@ -70,10 +74,17 @@ def load_predictor(
                 path, device, **thresholds, skeleton=skeleton, threads=threads, padding=padding
             )
         case ".xml":
-            _check_openvino(path, device, padding)
-            predictor = OpenVinoPredictor(path, **thresholds, threads=threads)
+            predictor = OpenVinoPredictor(
+                path, score_threshold=score_threshold, nms_iou=nms_iou, threads=threads
+            )
         case ".engine":
-            raise UnavailableError(_why_no_engine(path))
+            from rtmo.deployment.engine_runner import EnginePredictor
+
+            predictor = EnginePredictor(path, **thresholds)
+        case ".json":
+            from rtmo.deployment.ways import open_best
+
+            predictor = open_best(path, **thresholds, threads=threads)
         case _:
             predictor = _torch_predictor(
                 path, device, **thresholds, threads=threads, padding=padding
@@ -93,30 +104,28 @@ def _published(name: str, skeleton: Skeleton | None) -> tuple[Path, Skeleton | N
     return fetch_official_onnx(name), official_file(name).skeleton
 
 
-def _require_runtime(path: Path) -> None:
-    """Refuse weights where torch is not installed."""
+def _has_torch() -> bool:
+    return find_spec("torch") is not None
+
+
+def _require_possible(path: Path, device: Device, padding: Padding) -> None:
+    """Refuse what a kind of model file cannot do.
+
+    Raises:
+        UnavailableError: if it needs torch and there is none, or runs on the CPU only.
+        ValueError: if it has one input size and pictures should be trimmed.
+    """
     if path.suffix in TORCH_SUFFIXES and not _has_torch():
         raise UnavailableError(
             f"{path} needs torch, which is not installed: pip install 'rtmo[train]', or convert it "
             f"where torch is (`rtmo export --weights {path.name} --out DIR`) and give DIR/rtmo.onnx"
         )
-
-
-def _check_openvino(path: Path, device: Device, padding: Padding) -> None:
-    """Refuse what OpenVINO files cannot do here.
-
-    Raises:
-        UnavailableError: if a GPU is asked for.
-        ValueError: if trimmed pictures are.
-    """
-    if device == "cuda":
-        raise UnavailableError(f"{path} is run by OpenVINO on the CPU, not on a GPU")
-    if padding == "stride":
-        raise ValueError(f"{path} has one input size; use padding 'square' with OpenVINO")
-
-
-def _has_torch() -> bool:
-    return find_spec("torch") is not None
+    if device == "cuda" and path.suffix in CPU_ONLY:
+        raise UnavailableError(f"{path} is run on the CPU (by OpenVINO, say), not on a GPU")
+    if padding == "stride" and path.suffix in ONE_SIZE:
+        raise ValueError(
+            f"{path} has one input size; use padding 'square' with OpenVINO, manifests and engines"
+        )
 
 
 def _torch_predictor(
@@ -141,13 +150,4 @@ def _torch_predictor(
         score_threshold=score_threshold,
         nms_iou=nms_iou,
         padding=padding,
-    )
-
-
-def _why_no_engine(path: Path) -> str:
-    from rtmo.deployment.build_engine import run_status
-
-    return run_status(path).reason or (
-        f"this host can load {path}, but engines are only built here, not run: run the ONNX file "
-        "it was built from with device='cuda' (onnxruntime-gpu)"
     )

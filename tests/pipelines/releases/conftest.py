@@ -17,7 +17,8 @@ from pipelines.paths import Paths
 from pipelines.registry.candidate import read_candidate
 from pipelines.registry.comparison import GateData
 from pipelines.registry.release import Registration
-from rtmo.deployment.build_engine import RunStatus
+from rtmo.deployment.check import Check
+from rtmo.deployment.engine_facts import RunStatus
 from rtmo.deployment.latency import latency
 from rtmo.deployment.manifest import ExportedFile, Manifest, TensorRtStatus, file_sha256
 from rtmo.deployment.metadata import ModelMetadata
@@ -239,9 +240,13 @@ def write_outputs(paths: Paths, model: Model, store: Store, commercial_use: str)
         form="complete",
         precision="fp32",
         opset=18,
-        parity=parity(predictor, predictor, images),
-        ap_torch=report.metrics["AP"],
-        ap_exported=report.metrics["AP"],
+        check=Check(
+            parity=parity(predictor, predictor, images),
+            ap_torch=report.metrics["AP"],
+            ap_exported=report.metrics["AP"],
+            ar_torch=report.metrics["AR"],
+            ar_exported=report.metrics["AR"],
+        ),
     )
     nothing = RunStatus(status="unavailable", reason="no TensorRT in this test")
     manifest = Manifest(
@@ -252,7 +257,7 @@ def write_outputs(paths: Paths, model: Model, store: Store, commercial_use: str)
         score_threshold=0.1,
         nms_iou=0.65,
         files={"rtmo.onnx": exported},
-        tensorrt=TensorRtStatus(build=nothing, run=nothing),
+        tensorrt={"fp32": TensorRtStatus(build=nothing, run=nothing)},
     )
     (paths.exported / "manifest.json").write_text(manifest.model_dump_json())
     timed = latency({"onnx": predictor}, images, warmup_runs=0, runs=2, threads=1)

@@ -11,7 +11,7 @@ import torch
 
 from pipelines.stages.benchmark import benchmark, plot_latency
 from pipelines.stages.export import export
-from rtmo.deployment.config import BenchmarkConfig, ExportConfig
+from rtmo.deployment.config import BenchmarkConfig, Budgets, ExportConfig, ParityBudget
 from rtmo.deployment.manifest import Manifest, ParityError, file_sha256
 from rtmo.deployment.runners import TorchPredictor
 from rtmo.evaluation.config import EvaluateConfig
@@ -99,6 +99,7 @@ def run_export(weights: Path, validation: Store, out: Path, config: ExportConfig
     return export(
         weights,
         validation,
+        validation,
         out,
         config=config,
         thresholds=THRESHOLDS,
@@ -109,20 +110,25 @@ def run_export(weights: Path, validation: Store, out: Path, config: ExportConfig
 @pytest.fixture(scope="module")
 def exported(weights, validation, tmp_path_factory) -> tuple[Path, Manifest]:
     out = tmp_path_factory.mktemp("stage") / "export"
-    return out, run_export(weights, validation, out, ExportConfig(parity_images=2))
+    return out, run_export(weights, validation, out, ExportConfig(parity_images=2, timing_runs=2))
 
 
 def test_both_forms_are_written_and_described(exported):
     out, manifest = exported
-    assert sorted(path.name for path in out.iterdir()) == ["rtmo-raw.onnx", "rtmo.onnx"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "rtmo-raw.onnx",
+        "rtmo.onnx",
+        "variants",
+    ]
     assert manifest.training_hash == "b" * 64
     for name, file in manifest.files.items():
         assert file.sha256 == file_sha256(out / name)
         assert file.opset == 18
-        assert file.parity.images == 2
-        assert file.parity.people_matched > 5
-        assert file.ap_torch > 0.5
-        assert file.ap_exported == pytest.approx(file.ap_torch, abs=0.001)
+        check = file.check
+        assert check.parity.images == 2
+        assert check.parity.people_matched > 5
+        assert check.ap_torch > 0.5
+        assert check.ap_exported == pytest.approx(check.ap_torch, abs=0.001)
     assert manifest.score_threshold == 0.5
 
 
@@ -136,12 +142,30 @@ def test_the_manifest_is_json_that_reads_back(exported):
     _, manifest = exported
     text = manifest.model_dump_json(indent=2)
     assert Manifest.model_validate_json(text) == manifest
-    assert json.loads(text)["tensorrt"]["run"]["status"] in ("available", "unavailable")
+    assert json.loads(text)["tensorrt"]["fp32"]["run"]["status"] in ("available", "unavailable")
+
+
+def test_variants_exist_exactly_if_they_are_within_budget(exported):
+    out, manifest = exported
+    assert len(manifest.variants) == 4
+    for name, variant in manifest.variants.items():
+        assert (out / name).exists() == (not variant.problems)
+        if variant.problems:
+            assert (out / variant.deviation.report).exists()
+        else:
+            assert variant.sha256 == file_sha256(out / name)
+
+
+def test_every_way_to_run_on_this_cpu_names_a_file_that_is_there(exported):
+    out, manifest = exported
+    assert {way.runtime for way in manifest.cpu.ways} == {"onnxruntime", "openvino"}
+    assert all((out / way.file).exists() for way in manifest.cpu.ways)
+    assert manifest.cpu.best(["onnxruntime"]).arithmetic == "fp32"
 
 
 def test_tensorrt_says_what_it_built_or_why_it_did_not(exported):
     _, manifest = exported
-    status = manifest.tensorrt
+    status = manifest.tensorrt["fp32"]
     if status.run.status == "unavailable":
         assert status.run.reason
     if status.build.status == "built":
@@ -150,18 +174,22 @@ def test_tensorrt_says_what_it_built_or_why_it_did_not(exported):
 
 def test_a_model_outside_the_budget_fails_the_stage_with_the_figures(exported):
     manifest = exported[1]
-    strict = ExportConfig(max_keypoint_error_px=1e-9)
+    nothing = ParityBudget(max_ap_drop=0, max_keypoint_px_median=1, max_keypoint_px_p99=1e-9)
+    strict = ExportConfig(budgets=Budgets(fp32=nothing))
     with pytest.raises(ParityError, match=r"rtmo\.onnx: keypoint distance p99 is .* px, allowed"):
         manifest.require_within(strict)
 
 
 def test_lost_people_and_lost_ap_are_named(exported):
     file = exported[1].files["rtmo.onnx"]
-    fewer = file.parity.model_copy(update={"people_candidate": 0, "people_matched": 0})
-    worse = file.model_copy(update={"parity": fewer, "ap_exported": 0.0})
-    people, precision = worse.over_budget(ExportConfig())
-    assert "found by one of the two only" in people
+    fewer = file.check.parity.model_copy(update={"people_candidate": 0, "people_matched": 0})
+    worse = {"parity": fewer, "ap_exported": 0.0, "ar_exported": 0.0}
+    file = file.model_copy(update={"check": file.check.model_copy(update=worse)})
+    people, nobody, precision, recall = file.over_budget(ExportConfig())
+    assert people.startswith("0 people are found, torch finds")
+    assert nobody.startswith("not one of torch's people")
     assert "AP falls" in precision
+    assert "AR falls" in recall
 
 
 def test_latency_of_all_variants_is_measured_and_drawn(exported, weights, validation, tmp_path):

@@ -9,13 +9,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rtmo.deployment import UnavailableError, load_predictor
 from rtmo.deployment.build_engine import (
-    BatchProfile,
     EngineBuildError,
     build_engine,
     cached_engine,
     run_status,
 )
+from rtmo.deployment.engine_facts import BatchProfile
+from rtmo.deployment.int8 import write_int8
 from rtmo.deployment.metadata import MetadataError, ModelMetadata
+from rtmo.deployment.precision import write_fp16
 from rtmo.skeleton import COCO17
 
 PROFILE = BatchProfile(smallest=1, usual=2, largest=4)
@@ -39,6 +41,37 @@ def test_the_engine_has_the_precision_of_the_graph(engine):
     precisions = engine[1].layer_precisions
     assert precisions["FLOAT"] > 100
     assert not {"HALF", "BF16", "INT8"} & set(precisions)
+
+
+def test_a_half_precision_file_gives_a_half_precision_engine(exported, engine, tmp_path):
+    write_fp16(exported["raw"], tmp_path / "rtmo-raw-fp16.onnx")
+    half = build_engine(tmp_path / "rtmo-raw-fp16.onnx", tmp_path / "model.engine", PROFILE)
+    assert half.layer_precisions["HALF"] > 200
+    assert half.metadata.precision == "fp16"
+    assert half.engine_bytes < 0.7 * engine[1].engine_bytes
+
+
+def test_an_int8_file_gives_an_engine_with_all_its_quantised_layers(exported, pixels, tmp_path):
+    ranges = tmp_path / "ranges.json"
+    write_int8(exported["raw"], tmp_path / "rtmo-raw-int8.onnx", [pixels], "int8", ranges)
+    built = build_engine(tmp_path / "rtmo-raw-int8.onnx", tmp_path / "model.engine", PROFILE)
+    assert built.layer_precisions["INT8"] > 30
+
+
+def test_a_file_that_is_not_of_the_precision_it_says_is_refused(exported, tmp_path):
+    model = onnx.load(exported["raw"])
+    for item in model.metadata_props:
+        if item.key == "precision":
+            item.value = "fp16"
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(EngineBuildError, match=r"precision fp16.*type FLOAT, expected HALF"):
+        build_engine(tmp_path / "model.onnx", tmp_path / "model.engine")
+
+
+def test_an_engine_without_its_receipt_is_refused(engine, tmp_path):
+    (tmp_path / "model.engine").write_bytes(b"")
+    with pytest.raises(MetadataError, match="receipt"):
+        load_predictor(tmp_path / "model.engine")
 
 
 def test_an_engine_is_built_once_per_file_and_profile(engine, exported):

@@ -1,0 +1,126 @@
+"""RTMO-s at 640 px, batch 1: complete graph against raw graph, and OpenVINO's arithmetics.
+
+    python benchmarks/cpu_runtimes.py PICTURES [--size s] [--threads 2] [--runs 40]
+
+The network has random weights, and the score threshold is set so that about 20 people are found:
+accuracy is not looked at here (`docs/decisions/precision.md`). Timed are the graphs with threshold
+and NMS, on the same input pixels, in turns; the raw graph also alone, as the yardstick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnxruntime
+import torch
+
+from rtmo.deployment.export_onnx import export_onnx
+from rtmo.deployment.framing import Framing
+from rtmo.deployment.int8 import write_int8
+from rtmo.deployment.latency import hardware
+from rtmo.deployment.metadata import ModelMetadata
+from rtmo.deployment.onnx_runner import OnnxPredictor
+from rtmo.deployment.openvino_runner import OpenVinoPredictor
+from rtmo.deployment.pictures import find_pictures, read_picture
+from rtmo.model import build_rtmo
+from rtmo.model.rtmo import RTMO
+
+INPUT_SIZE = 640
+PEOPLE = 20
+YARDSTICK = "onnxruntime fp32, raw graph alone"
+
+Infer = Callable[[np.ndarray], object]
+
+
+def main() -> None:
+    """Parse the command line, measure, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--size", default="s")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=40)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    framing = Framing(INPUT_SIZE)
+    images = [read_picture(path) for path in find_pictures(arguments.pictures)[:4]]
+    batches = [framing.prepare([image]).pixels for image in images]
+    model = build_rtmo(arguments.size)
+    with TemporaryDirectory() as folder:
+        files = write_files(model, batches, Path(folder))
+        infer = open_all(files, arguments.threads, threshold_for(files["complete"], batches[0]))
+        times: dict[str, list[float]] = {name: [] for name in infer}
+        people = {name: len(run(batches[0])[0]) for name, run in infer.items()}  # and warms up
+        load = [os.getloadavg()[0]]
+        for turn in range(arguments.runs):
+            pixels = batches[turn % len(batches)]
+            for name, run in rotated(infer, turn):
+                start = time.perf_counter()
+                run(pixels)
+                times[name].append(1000 * (time.perf_counter() - start))
+        load.append(os.getloadavg()[0])
+    machine = hardware()
+    print(f"{machine.cpu}, {arguments.threads} threads, {arguments.runs} runs in turns")
+    print(f"load average {load[0]:.1f} before, {load[1]:.1f} after; {machine.versions}")
+    print("\n| graph | people | p50 ms | p90 ms | times the raw graph |\n|---|---|---|---|---|")
+    base = float(np.median(times[YARDSTICK]))
+    for name, values in times.items():
+        p50, p90 = np.quantile(values, (0.5, 0.9))
+        print(f"| {name} | {people[name]} | {p50:.1f} | {p90:.1f} | {p50 / base:.2f} |")
+
+
+def write_files(model: RTMO, batches: list[np.ndarray], folder: Path) -> dict[str, Path]:
+    """Both float32 forms and the INT8 file for CPUs."""
+    files = {
+        "complete": folder / "rtmo.onnx",
+        "raw": folder / "rtmo-raw.onnx",
+        "int8": folder / "rtmo-raw-int8-cpu.onnx",
+    }
+    for form in ("complete", "raw"):
+        metadata = ModelMetadata(skeleton=model.skeleton, input_size=INPUT_SIZE, form=form)
+        export_onnx(model, files[form], metadata)
+    write_int8(files["raw"], files["int8"], batches, "uint8", folder / "ranges.json")
+    return files
+
+
+def threshold_for(complete: Path, pixels: np.ndarray) -> float:
+    """Score threshold at which the complete graph finds `PEOPLE` people, or nearly."""
+    people = OnnxPredictor(complete, "cpu", score_threshold=0.0).infer(pixels)[0]
+    scores = np.sort(people.scores)[::-1]
+    return float(scores[min(PEOPLE, len(scores) - 1)])
+
+
+def open_all(files: dict[str, Path], threads: int, threshold: float) -> dict[str, Infer]:
+    """Name -> what runs a batch of input pixels."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    raw = onnxruntime.InferenceSession(files["raw"], options, providers=["CPUExecutionProvider"])
+    common = {"score_threshold": threshold, "threads": threads}
+    return {
+        YARDSTICK: lambda pixels: raw.run(None, {"input": pixels}),
+        "onnxruntime fp32, complete": OnnxPredictor(files["complete"], "cpu", **common).infer,
+        "onnxruntime fp32, raw and NMS": OnnxPredictor(files["raw"], "cpu", **common).infer,
+        "openvino fp32, raw and NMS": OpenVinoPredictor(files["raw"], **common).infer,
+        "openvino bf16, raw and NMS": OpenVinoPredictor(
+            files["raw"], **common, float_type="bf16"
+        ).infer,
+        "openvino int8, raw and NMS": OpenVinoPredictor(files["int8"], **common).infer,
+        "openvino int8 and bf16, raw and NMS": OpenVinoPredictor(
+            files["int8"], **common, float_type="bf16"
+        ).infer,
+    }
+
+
+def rotated(infer: dict[str, Infer], turn: int) -> list[tuple[str, Infer]]:
+    """All of them, with another one first in every turn."""
+    first = turn % len(infer)
+    return [*list(infer.items())[first:], *list(infer.items())[:first]]
+
+
+if __name__ == "__main__":
+    main()

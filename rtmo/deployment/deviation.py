@@ -1,0 +1,77 @@
+"""Layer by layer: where a variant in lower precision leaves the float32 graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from rtmo.deployment.postprocess import Floats
+from rtmo.deployment.variant_facts import LayerDeviation
+
+LAYERS = ("Conv", "MatMul", "Gemm", "LayerNormalization", "Softmax", "Exp", "Concat")
+"""Operators whose results are compared: what computes, and where branches meet."""
+
+
+def layer_deviations(reference: Path, variant: Path, pixels: Floats) -> list[LayerDeviation]:
+    """Differences of the values that both graphs have under one name, in the order they run.
+
+    Args:
+        reference: float32 file.
+        variant: file made from it, whose nodes and values kept their names, computing in float32.
+        pixels: network input, (B, 3, S, S).
+    """
+    model = onnx.load(reference)
+    known = {name for node in onnx.load(variant).graph.node for name in node.output}
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    floating = {
+        item.name for item in inferred if item.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    layers = [
+        node
+        for node in model.graph.node
+        if node.op_type in LAYERS and node.output[0] in known & floating
+    ]
+    names = [node.output[0] for node in layers]
+    pairs = zip(_values(reference, names, pixels), _values(variant, names, pixels), strict=True)
+    return [
+        LayerDeviation(
+            node=node.name,
+            operator=node.op_type,
+            relative=_rms(theirs - ours) / max(_rms(ours), float(np.finfo(np.float32).tiny)),
+            largest=float(np.abs(theirs - ours).max(initial=0)),
+        )
+        for node, (ours, theirs) in zip(layers, pairs, strict=True)
+        if ours.shape == theirs.shape  # after NMS the two may speak of different people
+    ]
+
+
+def steepest(deviations: list[LayerDeviation], count: int = 5) -> tuple[LayerDeviation, ...]:
+    """The layers whose relative difference grew most over the layer before, worst first."""
+    before = [0.0, *(layer.relative for layer in deviations[:-1])]
+    growth = [layer.relative - last for layer, last in zip(deviations, before, strict=True)]
+    order = np.argsort(growth)[::-1][:count]
+    return tuple(deviations[index] for index in order)
+
+
+def _values(path: Path, names: list[str], pixels: Floats) -> list[Floats]:
+    """The named values of a graph for one input."""
+    import onnxruntime
+
+    model = onnx.load(path)
+    present = {item.name for item in model.graph.output}
+    model.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in present
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    values: list[Floats] = session.run(names, {"input": pixels})
+    return values
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0

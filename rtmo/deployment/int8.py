@@ -1,0 +1,113 @@
+"""INT8 by explicit Q/DQ nodes: convolutions of backbone and neck; everything else float32.
+
+Weights are int8, symmetric, one scale per output channel. Activations are quantised where a
+convolution reads them, in one of two ways, because the runtimes want different ones: TensorRT
+takes symmetric int8 only; OpenVINO and ONNX Runtime compute uint8 with a zero point, which wastes
+no half of the range on SiLU's small negative side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import onnx
+
+from rtmo.deployment.postprocess import Floats
+from rtmo.deployment.precision import islands_of, save_variant
+from rtmo.deployment.variant_facts import Island
+
+Activations = Literal["uint8", "int8"]
+"""How values between convolutions are stored."""
+
+PERCENTILE = 99.999
+"""Share of calibration values, percent, that lies inside the range of its quantised value."""
+
+QUANTISED = (
+    "backbone.stage",
+    "neck.lateral",
+    "neck.top_down",
+    "neck.downsample",
+    "neck.bottom_up",
+)
+"""First words of the names of convolutions that are quantised."""
+
+KEPT_FLOAT = {
+    "backbone.stem": "first convolution: it reads pixels, and its error reaches everything",
+    "neck.input_proj": "projections into the neck: no activation bounds their range",
+    "neck.encoder": "attention over the coarsest map: matrix products, not convolutions",
+    "neck.projector": "last maps before the head: no activation bounds their range",
+    "head": "scores, boxes and pose vectors: an error there is an error of the result",
+}
+"""First words of the names of nodes of the network that stay float32 -> reason."""
+
+
+def write_int8(
+    source: Path, target: Path, batches: Iterable[Floats], activations: Activations, ranges: Path
+) -> dict[str, Island]:
+    """Write a float32 file's INT8 variant; returns what stays float32 in it.
+
+    Args:
+        source: complete or raw form, written by `export_onnx`.
+        target: .onnx file to write.
+        batches: network inputs of training pictures, which set the ranges.
+        activations: `int8` for TensorRT, `uint8` for CPUs.
+        ranges: file (.json) for the ranges of the values, so that they are measured once per
+            source: read where it exists, else written.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    model = onnx.load(source)
+    convolutions = [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and node.name.startswith(QUANTISED)
+    ]
+    with TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        quantised = Path(folder) / target.name
+        quantize_static(
+            source,
+            quantised,
+            _batch_reader(batches),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_quantize=convolutions,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QInt8 if activations == "int8" else QuantType.QUInt8,
+            calibrate_method=CalibrationMethod.Percentile,
+            calibration_cache_path=ranges,
+            extra_options={
+                "ActivationSymmetric": activations == "int8",
+                "CalibPercentile": PERCENTILE,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,  # TensorRT has no int32 biases
+                # The activation after a convolution reads its float32 result.
+                "OpTypesToExcludeOutputQuantization": ["Conv"],
+            },
+        )
+        save_variant(onnx.load(quantised), target, "int8")
+    return islands_of(model) | {
+        prefix: Island(reason=reason, nodes=count)
+        for prefix, reason in KEPT_FLOAT.items()
+        if (count := sum(node.name.startswith(prefix) for node in model.graph.node))
+    }
+
+
+def _batch_reader(batches: Iterable[Floats]) -> Any:  # noqa: ANN401 - the library has no types
+    """The batches as ONNX Runtime's calibration wants them: one dictionary after the other."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class BatchReader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, remaining: Iterator[Floats]) -> None:
+            self.remaining = remaining
+
+        def get_next(self) -> dict[str, Floats] | None:
+            batch = next(self.remaining, None)
+            return None if batch is None else {"input": batch}
+
+    return BatchReader(iter(batches))
