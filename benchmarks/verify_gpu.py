@@ -63,7 +63,7 @@ def verify(weights: Path, data: Path) -> tuple[list[str], list[str]]:
         sources = {"fp32": files["raw"]} | {
             variant.precision: folder / name
             for name, variant in variants.items()
-            if name.endswith(("-raw-fp16.onnx", "-raw-int8.onnx")) and not variant.problems
+            if variant.made_for == "tensorrt" and not variant.problems
         }
         for precision, source in sources.items():
             try:

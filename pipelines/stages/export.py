@@ -144,7 +144,7 @@ def _routes(files: Mapping[Form, Path], variants: Mapping[str, Variant]) -> list
     return routes + [
         Route("openvino", name, "int8")
         for name, variant in variants.items()
-        if name.endswith("-int8-cpu.onnx") and not variant.problems
+        if variant.made_for == "openvino" and not variant.problems
     ]
 
 
@@ -184,7 +184,7 @@ def _engines(
     shipped |= {
         variant.precision: out / name
         for name, variant in variants.items()
-        if name.endswith(("-raw-fp16.onnx", "-raw-int8.onnx")) and not variant.problems
+        if variant.made_for == "tensorrt" and not variant.problems
     }
     return {precision: _tensorrt_status(path, engines) for precision, path in shipped.items()}
 

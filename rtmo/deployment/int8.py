@@ -8,9 +8,10 @@ no half of the range on SiLU's small negative side.
 
 from __future__ import annotations
 
-import contextlib
 import io
+import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -67,7 +68,7 @@ def write_int8(
         for node in model.graph.node
         if node.op_type == "Conv" and node.name.startswith(QUANTISED)
     ]
-    with TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    with TemporaryDirectory() as folder, _quiet_quantiser():
         quantised = Path(folder) / target.name
         quantize_static(
             source,
@@ -96,6 +97,19 @@ def write_int8(
         for prefix, reason in KEPT_FLOAT.items()
         if (count := sum(node.name.startswith(prefix) for node in model.graph.node))
     }
+
+
+@contextmanager
+def _quiet_quantiser() -> Iterator[None]:
+    """Silence what the quantiser prints, and its advice to fold the graph first: it is folded."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)
 
 
 def _batch_reader(batches: Iterable[Floats]) -> Any:  # noqa: ANN401 - the library has no types

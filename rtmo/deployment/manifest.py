@@ -42,6 +42,10 @@ class ExportedFile(Config):
         return self.check.over_budget(config.budgets.of(self.precision))
 
 
+VariantRuntime = Literal["onnxruntime", "openvino", "tensorrt"]
+"""What a file in lower precision is made for."""
+
+
 class Variant(Config):
     """A file in lower precision, shipped if it is within its budget."""
 
@@ -53,6 +57,8 @@ class Variant(Config):
     """Whether NMS is inside."""
     precision: Precision
     """Of weights and arithmetic outside the islands."""
+    made_for: VariantRuntime
+    """Which runtime it suits best."""
     checks: dict[str, Check]
     """What ran it -> how it compares with torch."""
     islands: dict[str, Island]

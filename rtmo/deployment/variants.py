@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from rtmo.deployment.check import Reference
 from rtmo.deployment.config import ExportConfig
 from rtmo.deployment.deviation import layer_deviations, steepest
-from rtmo.deployment.int8 import Activations, write_int8
-from rtmo.deployment.manifest import Variant, file_sha256
+from rtmo.deployment.int8 import write_int8
+from rtmo.deployment.manifest import Variant, VariantRuntime, file_sha256
 from rtmo.deployment.metadata import Form, Precision
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
@@ -28,18 +28,13 @@ FOLDER = "variants"
 DEVIATION_PICTURES = 2
 """Pictures in the layer-by-layer comparison."""
 
-
 Opener = Callable[..., Predictor]
 
-ON_CPU: dict[Activations, tuple[str, Opener]] = {
-    "uint8": ("as OpenVINO runs it on the CPU", OpenVinoPredictor),
-    "int8": ("as ONNX Runtime runs it on the CPU", partial(OnnxPredictor, device="cpu")),
-}
-"""How activations are stored -> what runs the file for its check. OpenVINO computes symmetric int8
-activations wrongly (docs/decisions/precision.md), so that file is not for it."""
-
-INT8_NAMES: dict[Activations, str] = {"uint8": "int8-cpu", "int8": "int8"}
-"""End of the name of an INT8 file."""
+ORT_ON_CPU: tuple[str, Opener] = (
+    "as ONNX Runtime runs it on the CPU",
+    partial(OnnxPredictor, device="cpu"),
+)
+OPENVINO_ON_CPU: tuple[str, Opener] = ("as OpenVINO runs it on the CPU", OpenVinoPredictor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +44,7 @@ class _Made:
     path: Path
     source: Path
     precision: Precision
+    made_for: VariantRuntime
     islands: dict[str, Island]
     runs: dict[str, Predictor]
     """What is run for it -> the predictor that does so."""
@@ -80,9 +76,12 @@ def make_variants(
     with TemporaryDirectory() as scratch:
         workshop = _Workshop(folder / FOLDER, Path(scratch), reference)
         for form, source in sources.items():
-            made = [workshop.fp16(source)]
+            made = [workshop.fp16(source, "tensorrt" if form == "raw" else "onnxruntime")]
             if form == "raw":
-                made += [workshop.int8(source, calibration, kind) for kind in ON_CPU]
+                made += [
+                    workshop.int8_for_openvino(source, calibration),
+                    workshop.int8_for_tensorrt(source, calibration),
+                ]
             for variant in made:
                 name = f"{FOLDER}/{variant.path.name}"
                 variants[name] = _judged(variant, form, reference, config)
@@ -97,27 +96,38 @@ class _Workshop:
     scratch: Path
     reference: Reference
 
-    def fp16(self, source: Path) -> _Made:
+    def fp16(self, source: Path, made_for: VariantRuntime) -> _Made:
         """The float16 variant, run as it is and with its rounding shown."""
         path = self.folder / f"{source.stem}-fp16.onnx"
         twin = self.scratch / f"{source.stem}-rounding.onnx"
         islands = write_fp16(source, path)
         write_rounding_twin(source, twin)
-        name, opener = ON_CPU["int8"]
+        name, opener = ORT_ON_CPU
         runs = {
             "every float16 value rounded": self._opened(opener, twin),
             name: self._opened(opener, path),
         }
-        return _Made(path, source, "fp16", islands, runs, shown=twin)
+        return _Made(path, source, "fp16", made_for, islands, runs, shown=twin)
 
-    def int8(self, source: Path, calibration: Sequence[Floats], activations: Activations) -> _Made:
-        """An INT8 variant, run by the runtime that its activations suit."""
-        path = self.folder / f"{source.stem}-{INT8_NAMES[activations]}.onnx"
-        ranges = self.scratch / f"{source.stem}-ranges.json"
-        islands = write_int8(source, path, calibration, activations, ranges)
-        name, opener = ON_CPU[activations]
+    def int8_for_openvino(self, source: Path, calibration: Sequence[Floats]) -> _Made:
+        """The INT8 variant with uint8 activations."""
+        path = self.folder / f"{source.stem}-int8-cpu.onnx"
+        islands = write_int8(source, path, calibration, "uint8", self._ranges(source))
+        name, opener = OPENVINO_ON_CPU
         runs = {name: self._opened(opener, path)}
-        return _Made(path, source, "int8", islands, runs, shown=path)
+        return _Made(path, source, "int8", "openvino", islands, runs, shown=path)
+
+    def int8_for_tensorrt(self, source: Path, calibration: Sequence[Floats]) -> _Made:
+        """The INT8 variant with symmetric activations, which OpenVINO computes wrongly."""
+        path = self.folder / f"{source.stem}-int8.onnx"
+        islands = write_int8(source, path, calibration, "int8", self._ranges(source))
+        name, opener = ORT_ON_CPU
+        runs = {name: self._opened(opener, path)}
+        return _Made(path, source, "int8", "tensorrt", islands, runs, shown=path)
+
+    def _ranges(self, source: Path) -> Path:
+        """Where the ranges of a file's values are kept for both INT8 variants."""
+        return self.scratch / f"{source.stem}-ranges.json"
 
     def _opened(self, opener: Opener, path: Path) -> Predictor:
         reference = self.reference
@@ -138,6 +148,7 @@ def _judged(made: _Made, form: Form, reference: Reference, config: ExportConfig)
         size_bytes=made.path.stat().st_size,
         form=form,
         precision=made.precision,
+        made_for=made.made_for,
         checks=checks,
         islands=made.islands,
         problems=tuple(problems),
