@@ -43,14 +43,6 @@ def read_relabelled(document: Any, skeleton: Skeleton) -> list[ImageRecord]:  # 
     """
     findings = Findings()
     records = read_coco(document, skeleton, findings)
-    names = [
-        category["keypoints"] for category in document["categories"] if "keypoints" in category
-    ]
-    if names and tuple(names[0]) != skeleton.keypoints:
-        raise FormatError(
-            f"the file names its keypoints {names[0]}, the dataset {list(skeleton.keypoints)}; "
-            "they have to be the same in the same order"
-        )
     for problem, examples in findings.examples.items():
         if problem.action == "dropped":
             raise FormatError(f"{problem.label}: {', '.join(examples)}. Correct the file first")
