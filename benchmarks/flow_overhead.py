@@ -95,8 +95,8 @@ def make_repository(folder: Path) -> Path:
     (repository / "seed.txt").write_text("0")
     for command in (
         ["git", "init", "-q", "-b", "main"],
-        ["git", "init", "-q", "--bare", "-b", "main", "../remote.git"],
-        ["git", "remote", "add", "origin", "../remote.git"],
+        ["git", "init", "-q", "--bare", "-b", "main", str(folder / "remote.git")],
+        ["git", "remote", "add", "origin", str(folder / "remote.git")],
         ["git", "config", "user.name", "Benchmark"],
         ["git", "config", "user.email", "benchmark@example.org"],
         [sys.executable, "-m", "dvc", "init", "-q"],
