@@ -65,7 +65,7 @@ def predict(  # noqa: PLR0913 - one argument per option
     Results are a COCO list; `image_id` is the number of the picture or video frame, from 1.
     Ctrl-C ends after the present frame, with complete files.
     """
-    from rtmo.deployment.media import ResultList, open_media
+    from rtmo.deployment.media import ResultList, open_media, without_password
     from rtmo.deployment.predictor import load_predictor
     from rtmo.evaluation.predict import coco_results
 
@@ -97,7 +97,7 @@ def predict(  # noqa: PLR0913 - one argument per option
                 )
                 break
     if not as_json and media.video_fps is not None:
-        print(f"{source}: {frames} frames, {num_people} people in all")
+        print(f"{without_password(source)}: {frames} frames, {num_people} people in all")
 
 
 class _Drawings:

@@ -53,14 +53,30 @@ def open_media(source: str) -> Media:
     return Media(((file.name, read_picture(file)) for file in pictures), len(pictures), None)
 
 
+def without_password(source: str) -> str:
+    """A source as it may be shown: addresses without user name and password.
+
+    Example:
+        >>> without_password("rtsp://me:secret@host:554/door")
+        'rtsp://host:554/door'
+        >>> without_password("clip.mp4")
+        'clip.mp4'
+    """
+    scheme, separator, rest = source.partition("://")
+    if not separator:
+        return source
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def _video(source: str | int, name: str) -> Media:
     capture = cv2.VideoCapture(source)
     is_read, first = capture.read()
     if not is_read:
         capture.release()
         raise PictureError(
-            f"OpenCV cannot read a frame of {source!r}; is it a video that is complete, a camera "
-            "that is connected, or an address that can be reached?"
+            f"OpenCV cannot read a frame of {without_password(str(source))}; is it a video that is "
+            "complete, a camera that is connected, or an address that can be reached?"
         )
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     fps = capture.get(cv2.CAP_PROP_FPS)
