@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from pipelines import registry_cli
 from pipelines.data_cli import data
 from pipelines.params import load_params
 from pipelines.paths import checkout
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(data)
 app.add_typer(services)
+app.add_typer(registry_cli.app)  # without a name: its commands are commands of ours
 console = Console()
 
 FLUSH_S = 3.0
@@ -43,7 +45,6 @@ PREFECT_SETTINGS = {
 }
 SHOWN_METRICS = ("AP", "AP50", "AR", "AP_easy", "AP_medium", "AP_hard")
 
-Why = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Target = Annotated[str, typer.Argument(help="The last stage to bring up to date.")]
 
@@ -216,35 +217,6 @@ def sync() -> None:
     report = bring_up_to_date(checkout())
     for line in (*(f"restored {what}" for what in report.restored), *report.remarks):
         console.print(line)
-
-
-@app.command()
-def promote(version: Annotated[int, typer.Argument(help="Number of a version.")], why: Why) -> None:
-    """Make a version champion; whom it replaces becomes `previous`."""
-    from pipelines.registry import commands
-    from pipelines.registry.release import this_person
-
-    move = commands.promote(checkout(), version, by=this_person(), why=why)
-    print(commands.describe(move) if move else f"version {version} is champion already")
-
-
-@app.command()
-def rollback(why: Why) -> None:
-    """Make the previous champion champion again."""
-    from pipelines.registry import commands
-    from pipelines.registry.release import this_person
-
-    print(commands.describe(commands.rollback(checkout(), by=this_person(), why=why)))
-
-
-@app.command()
-def history() -> None:
-    """Every move of an alias: when, what, who, why."""
-    from pipelines.registry import commands
-
-    print(
-        "\n".join(map(commands.describe, commands.history(checkout()))) or "no alias was moved yet"
-    )
 
 
 @app.command(epilog="Example: rtmo-pipeline inspect --tag-for-relabel 50")

@@ -16,6 +16,7 @@ from pipelines.paths import Paths
 from rtmo._config import Config
 from rtmo.deployment.latency import LatencyReport
 from rtmo.deployment.manifest import Manifest
+from rtmo.evaluation.bootstrap import Interval
 from rtmo.store import Licence
 
 MODEL_FILES = ("weights.safetensors", "rtmo.onnx", "rtmo-raw.onnx")
@@ -40,14 +41,18 @@ class Candidate:
     """`model_card.json` of the training."""
     metrics: Mapping[str, float]
     """On the validation split."""
+    intervals: Mapping[str, Interval]
+    """Of AP and AR on the validation split, 95 %."""
     gate_metrics: Mapping[str, float]
     """On the gate split."""
     gate_detections: tuple[Mapping[str, Any], ...]
     """COCO result list on the gate split."""
+    taxonomy: Mapping[str, Any]
+    """`metrics.json` of the stage `inspect`: which errors there are and what they cost."""
     manifest: Manifest
     """Of the export: parity figures and what could be built."""
-    benchmark: LatencyReport
-    """Of the machine that ran the benchmark."""
+    benchmark: LatencyReport | None
+    """Of the machine that ran it; None for a model brought back from history: DVC keeps none."""
     curves: tuple[tuple[int, Mapping[str, float]], ...]
     """(step, values) per epoch."""
 
@@ -74,7 +79,7 @@ class Candidate:
 
 
 def read_candidate(paths: Paths) -> Candidate:
-    """Read the outputs of `train`, `evaluate`, `export` and `benchmark`.
+    """Read the outputs of `train`, `evaluate`, `inspect`, `export` and `benchmark`.
 
     Raises:
         IncompleteWorkspaceError: naming what is missing or unreadable.
@@ -96,8 +101,12 @@ def read_candidate(paths: Paths) -> Candidate:
         sha256=hashes,
         card=card,
         metrics=read_json(evaluated / "metrics.json"),
+        intervals={
+            name: Interval(**ends) for name, ends in read_json(evaluated / "intervals.json").items()
+        },
         gate_metrics=read_json(evaluated / "gate_metrics.json"),
         gate_detections=tuple(read_json(evaluated / "gate_detections.json")),
+        taxonomy=read_json(paths.report("inspect") / "metrics.json"),
         manifest=manifest,
         benchmark=read_config(LatencyReport, paths.report("benchmark") / "benchmark.json"),
         curves=tuple(read_curves(paths.trained / "curves.csv")),

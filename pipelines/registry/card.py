@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.registry.candidate import Candidate
@@ -51,9 +51,13 @@ class Card:
             "training": dict(candidate.card),
             "files": dict(candidate.sha256),
             "metrics": {"val": dict(candidate.metrics), "gate": dict(candidate.gate_metrics)},
+            "intervals": {"val": {name: asdict(it) for name, it in candidate.intervals.items()}},
+            "taxonomy": dict(candidate.taxonomy),
             "licences": [licence.model_dump() for licence in candidate.licences],
             "export": candidate.manifest.model_dump(mode="json"),
-            "benchmark": candidate.benchmark.model_dump(mode="json"),
+            "benchmark": (
+                None if candidate.benchmark is None else candidate.benchmark.model_dump(mode="json")
+            ),
         }
 
     def markdown(self) -> str:
@@ -76,10 +80,8 @@ class Card:
                 f"({merged['training_images']} images) an epoch, up to epoch "
                 f"{merged['until_epoch']}."
             )
-        yield from ("", "## Quality", "", "| metric | validation | gate |", "|---|---|---|")
-        for name, figure in candidate.metrics.items():
-            gate_figure = candidate.gate_metrics.get(name, float("nan"))
-            yield f"| {name} | {figure:.4f} | {gate_figure:.4f} |"
+        yield from self._quality()
+        yield from self._limits()
         yield from ("", "## Licences", "")
         for licence in candidate.licences:
             terms = f"commercial use: {licence.commercial_use}"
@@ -104,7 +106,35 @@ class Card:
                 f"| {name} | {figures.keypoint_px_p99:.4f} | {figures.keypoint_px_max:.4f} | "
                 f"{check.ap_torch:.4f} | {check.ap_exported:.4f} |"
             )
-        report = candidate.benchmark
+        yield from self._latency()
+
+    def _quality(self) -> Iterator[str]:
+        candidate = self.candidate
+        yield from ("", "## Quality", "", "| metric | validation | gate |", "|---|---|---|")
+        for name, figure in candidate.metrics.items():
+            gate_figure = candidate.gate_metrics.get(name, float("nan"))
+            found = candidate.intervals.get(name)
+            interval = "" if found is None else f" ({found.low:.4f} to {found.high:.4f})"
+            yield f"| {name} | {figure:.4f}{interval} | {gate_figure:.4f} |"
+        yield from ("", "Intervals: 95 %, from resampling the images.", "", "## Errors", "")
+        yield from ("| error | AP gained without it |", "|---|---|")
+        for name, gain in candidate.taxonomy["gain_alone"].items():
+            yield f"| {name} | {gain:+.4f} |"
+
+    def _limits(self) -> Iterator[str]:
+        candidate = self.candidate
+        gains = candidate.taxonomy["gain_alone"]
+        yield from ("", "## Limits", "")
+        yield f"- Measured on {candidate.card['dataset']} only; nothing is known of other pictures."
+        yield f"- Its costliest error is `{max(gains, key=gains.__getitem__)}`."
+        if candidate.manifest.tensorrt.run.status == "unavailable":
+            yield f"- Not tried in TensorRT: {candidate.manifest.tensorrt.run.reason}."
+
+    def _latency(self) -> Iterator[str]:
+        report = self.candidate.benchmark
+        if report is None:
+            yield from ("", "## Latency", "", "Not measured where this version was restored.")
+            return
         yield from (
             "",
             f"## Latency on {report.hardware.cpu}, {report.threads} threads, batch 1",
@@ -122,8 +152,10 @@ def _metric_tags(split: str, metrics: Mapping[str, float]) -> dict[str, str]:
     }
 
 
-def _latency_tags(report: LatencyReport) -> dict[str, str]:
+def _latency_tags(report: LatencyReport | None) -> dict[str, str]:
     """Median total per variant, and what it was measured on."""
+    if report is None:
+        return {}
     medians = {
         f"latency.{name}_ms": f"{steps['total'].p50_ms:.1f}"
         for name, steps in report.latency.items()

@@ -18,11 +18,13 @@ from pipelines.registry.candidate import Candidate
 from pipelines.registry.card import Card
 from pipelines.registry.comparison import GateData, compare
 from pipelines.registry.conditions import broken_conditions, rates_on
+from pipelines.registry.figures import figures_of
 from pipelines.registry.gate import Comparison, Evidence, Verdict, decide
 from pipelines.registry.receipt import Champion, Receipt, now
+from pipelines.tracking.figures import log_figures
 from pipelines.tracking.moves import Aliases, read_aliases
 from pipelines.tracking.packaging import save_package, write_card
-from pipelines.tracking.runs import DATASET_TAG, restore_run
+from pipelines.tracking.runs import DATA_DIGEST_TAG, DATASET_TAG, restore_run
 from pipelines.tracking.store import Tracking
 from pipelines.tracking.versions import (
     Version,
@@ -32,8 +34,10 @@ from pipelines.tracking.versions import (
     describe_version,
     find_complete_version,
     get_version,
-    log_version_metrics,
 )
+
+GATE_DATA_TAG = "gate.data"
+"""DVC's md5 of the gate split that a version was registered with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +102,10 @@ def register_version(tracking: Tracking, registration: Registration) -> Version:
         version = _package_and_create(tracking, registration, run.info.run_id, run.data.tags)
     if attached_json(tracking, version, registration.gate.artifact) is None:
         attach_json(tracking, version, registration.gate.artifact, candidate.gate_detections)
+    data_digest = registration.lineage.get(DATA_DIGEST_TAG, "")
     rates = rates_on(registration.gate.store, candidate.gate_detections)
-    log_version_metrics(tracking, version, {f"gate.{name}": rate for name, rate in rates.items()})
+    figures = figures_of(candidate, rates, data_digest, registration.gate.digest)
+    log_figures(tracking, version, figures, run_id=run.info.run_id)
     return version
 
 
@@ -234,6 +240,7 @@ def _package_and_create(
     candidate = registration.candidate
     # Where the model was trained, which need not be where it is registered.
     lineage = {name: run_tags[name] for name in registration.lineage}
+    lineage[GATE_DATA_TAG] = registration.gate.digest
     card = Card(candidate, lineage)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "model"

