@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
+from pipelines.initial_weights import InitialWeightsError, require_agreement
 from pipelines.params import ParamsError, load_params
 from pipelines.paths import Paths
 from pipelines.sources.schema import Files, SourceError, load_source
@@ -49,6 +50,7 @@ def examine(paths: Paths) -> tuple[Finding, ...]:
         _tensorrt(),
         _git(paths.root),
         _params(paths.root),
+        *_initial_weights(paths.root),
         _gpu(),
         _mongod(),
         _disk(paths.state_root),
@@ -133,6 +135,19 @@ def _params(root: Path) -> Finding:
         return Finding("params.yaml", "problem", str(error))
     said = f"RTMO-{params.model.size} at {params.model.input_size} px on {params.data.dataset}"
     return Finding("params.yaml", "ok", said)
+
+
+def _initial_weights(root: Path) -> Iterator[Finding]:
+    try:
+        train = load_params(root).train
+        require_agreement(train, root)
+    except ParamsError:
+        return  # told already
+    except InitialWeightsError as error:
+        yield Finding("initial weights", "problem", str(error))
+        return
+    if train.init_weights is not None:
+        yield Finding("initial weights", "ok", train.init_weights)
 
 
 def _gpu() -> Finding:

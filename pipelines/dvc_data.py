@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dvc.repo import Repo
@@ -37,6 +37,18 @@ def restore_data(root: Path, log: Callable[[str], None]) -> None:
     """
     verb = "pull" if _has_remote(root) else "checkout"
     _transfer(root, [verb, "--allow-missing"], log)
+
+
+def restore_outputs(root: Path, outputs: Sequence[str], log: Callable[[str], None]) -> None:
+    """Bring some of what `dvc.lock` names into the workspace: files, or stages by name.
+
+    Raises:
+        DataTransferError: if one is in neither the cache nor the remote.
+    """
+    verb = "pull" if _has_remote(root) else "checkout"
+    # One by one: given several, DVC 3.67 brings back some and says that all is well.
+    for output in outputs:
+        _transfer(root, [verb, "--force", output], log)
 
 
 def send_data(root: Path, log: Callable[[str], None]) -> None:

@@ -114,6 +114,12 @@ def locked_stage_hash(root: Path, stage: str) -> str | None:
     return None if inputs is None else inputs.hash
 
 
+def stage_hash_in(lock: str, stage: str) -> str | None:
+    """The stage hash of `stage` in the text of a `dvc.lock`; None if it is not in there."""
+    entry = (YAML(typ="safe").load(lock) or {}).get("stages", {}).get(stage)
+    return None if entry is None else _from_lock_entry(entry).hash
+
+
 def data_digest(root: Path) -> str | None:
     """One hash for what `convert` last wrote, from `dvc.lock`; None if it never ran.
 

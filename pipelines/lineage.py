@@ -12,6 +12,14 @@ HASHED_FILES = {"lock.data": "dvc.lock", "lock.environment": "requirements.lock"
 """Tag -> file whose SHA-256 it is."""
 
 
+LINEAGE_TAGS = (
+    *("git.commit", "git.dirty", "dvc.experiment", "python", "platform", "cpu", "cpu.cores", "gpu"),
+    *HASHED_FILES,
+    "data_digest",
+)
+"""All tags that tell where a result comes from."""
+
+
 def lineage(root: Path) -> dict[str, str]:
     """Tags for a run or a model version made from the checkout at `root`.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipelines.initial_weights import sha256
 from pipelines.paths import Paths
 from pipelines.presets import MergedParams, merge_into_params, read_overlay
 from pipelines.sources.labelled import (
@@ -158,8 +159,11 @@ def adopt(
         )
     overlay["data"]["dataset"] = name
     overlay["train"]["init_weights"] = weights
+    overlay["train"]["init_weights_sha256"] = None
     if weights is not None:
         overlay["model"] = _model_of(weights).model_dump()
+        if Path(weights).suffix:
+            overlay["train"]["init_weights_sha256"] = sha256(Path(weights))
     text = _source_text(paths, found, name, licence)
     return Adoption(
         source_path=paths.source(name),

@@ -82,8 +82,14 @@ class RegisterConfig(Config):
     """AP by which a challenger must be better."""
     max_latency_ratio: float = Field(gt=0)
     """Challenger's median latency over the champion's, at most."""
+    seed_std: float | None = Field(None, ge=0)
+    """Standard deviation of AP over trainings that differ in their seed alone, where measured: it
+    widens the interval. None says that it was not."""
     allow_licences: tuple[str, ...] = ()
     """Names of licences that do not allow commercial use, or are unknown, and are signed for."""
+    promoters: tuple[str, ...] = ()
+    """Who may change the champion: user names, as `ann` or `ann@host`, and `gate` for what the gate
+    finds better. Empty allows everybody."""
     conditions: tuple[RateCondition, ...] = ()
     """Errors that must not become more frequent, whatever AP says."""
 

@@ -71,11 +71,9 @@ class Candidate:
         """Of the data, and of weights the training started from."""
         cards = (self.card, *self.card["merged"])
         data = dict.fromkeys(Licence.model_validate(card["licence"]) for card in cards)
-        initial = self.card["train"]["init_weights"]
-        if initial is None:
-            return tuple(data)
-        weights = Licence(name=f"weights {initial}", url="", commercial_use="unknown")
-        return (*data, weights)
+        initial = self.card["initial"]
+        inherited = [] if initial is None else initial["licences"]
+        return tuple(data | dict.fromkeys(map(Licence.model_validate, inherited)))
 
 
 def read_candidate(paths: Paths) -> Candidate:
@@ -84,6 +82,20 @@ def read_candidate(paths: Paths) -> Candidate:
     Raises:
         IncompleteWorkspaceError: naming what is missing or unreadable.
     """
+    benchmark = read_config(LatencyReport, paths.report("benchmark") / "benchmark.json")
+    return _read(paths, benchmark)
+
+
+def read_former_candidate(paths: Paths) -> Candidate:
+    """As `read_candidate`, from what DVC keeps: latency is not among it.
+
+    Raises:
+        IncompleteWorkspaceError: naming what is missing or unreadable.
+    """
+    return _read(paths, None)
+
+
+def _read(paths: Paths, benchmark: LatencyReport | None) -> Candidate:
     files = model_files(paths)
     hashes = {name: sha256(file) for name, file in files.items()}
     evaluated = paths.report("evaluate")
@@ -108,7 +120,7 @@ def read_candidate(paths: Paths) -> Candidate:
         gate_detections=tuple(read_json(evaluated / "gate_detections.json")),
         taxonomy=read_json(paths.report("inspect") / "metrics.json"),
         manifest=manifest,
-        benchmark=read_config(LatencyReport, paths.report("benchmark") / "benchmark.json"),
+        benchmark=benchmark,
         curves=tuple(read_curves(paths.trained / "curves.csv")),
     )
 

@@ -31,6 +31,7 @@ class Card:
             "skeleton": str(candidate.card["skeleton"]),
             "dataset": str(candidate.card["dataset"]),
             "seed": str(candidate.card["seed"]),
+            **self._initial(),
             "licences": "; ".join(
                 f"{licence.name} (commercial use: {licence.commercial_use})"
                 for licence in candidate.licences
@@ -40,6 +41,14 @@ class Card:
             **_latency_tags(candidate.benchmark),
             **{f"sha256.{name}": digest for name, digest in candidate.sha256.items()},
         }
+
+    def _initial(self) -> dict[str, str]:
+        """The weights that the training started from, if any."""
+        initial = self.candidate.card["initial"]
+        if initial is None:
+            return {}
+        facts = {"initial.file": initial["file"], "initial.sha256": initial["sha256"]}
+        return {name: fact for name, fact in facts.items() if fact is not None}
 
     def content(self) -> dict[str, Any]:
         """Everything, as JSON."""
@@ -89,6 +98,7 @@ class Card:
         yield from ("", "## Lineage", "")
         for name, value in {
             **self.lineage,
+            **self._initial(),
             "stage hash of the training": candidate.stage_hash,
         }.items():
             yield f"- {name}: `{value}`"
@@ -127,8 +137,9 @@ class Card:
         yield from ("", "## Limits", "")
         yield f"- Measured on {candidate.card['dataset']} only; nothing is known of other pictures."
         yield f"- Its costliest error is `{max(gains, key=gains.__getitem__)}`."
-        if candidate.manifest.tensorrt.run.status == "unavailable":
-            yield f"- Not tried in TensorRT: {candidate.manifest.tensorrt.run.reason}."
+        for precision, tensorrt in candidate.manifest.tensorrt.items():
+            if tensorrt.run.status == "unavailable":
+                yield f"- Not tried in TensorRT {precision}: {tensorrt.run.reason}."
 
     def _latency(self) -> Iterator[str]:
         report = self.candidate.benchmark

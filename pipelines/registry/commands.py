@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from pipelines.params import load_params
 from pipelines.paths import Paths
 from pipelines.registry import aliases
 from pipelines.registry.aliases import ReleaseError, release_lock
+from pipelines.registry.ledger import append, last_ids, ledger_file, read_ledger
+from pipelines.registry.promoters import require_promoter
+from pipelines.registry.receipt import now
 from pipelines.tracking.moves import Move, read_aliases, read_moves
 from pipelines.tracking.store import Tracking, open_tracking
 from pipelines.tracking.versions import get_version
@@ -18,11 +24,12 @@ def promote(paths: Paths, number: int, *, by: str, why: str) -> Move | None:
     are removed (a licence is signed for in params, say) and the model registered again.
 
     Raises:
-        ReleaseError: if the gate blocked the version, or no reason is given.
+        ReleaseError: if the gate blocked the version, `by` may not promote, or no reason is given.
         UnknownVersionError: if there is no such version.
     """
     tracking, name = _open(paths)
     _require_reason(why)
+    require_promoter(load_params(paths.root).registration, by)
     tags = get_version(tracking, name, number).tags
     if tags.get("verdict") == "blocked":
         raise ReleaseError(
@@ -30,20 +37,30 @@ def promote(paths: Paths, number: int, *, by: str, why: str) -> Move | None:
             "params.yaml and run `dvc repro register`"
         )
     with release_lock(paths):
+        file = ledger_file(paths, name)
+        disagreeing = len(last_ids(read_ledger(file))) > 1
         champion = read_aliases(tracking, name).champion
-        return aliases.promote(tracking, name, number, expected=champion, by=by, why=why)
+        move = aliases.promote(tracking, name, number, expected=champion, by=by, why=why)
+        if move is not None or disagreeing:
+            _record(tracking, name, file, "promote", by=by, why=why)
+        return move
 
 
 def rollback(paths: Paths, *, by: str, why: str) -> Move:
     """Make the previous champion champion again.
 
     Raises:
-        ReleaseError: if there is none, or no reason is given.
+        ReleaseError: if there is none, `by` may not promote, or no reason is given.
     """
     tracking, name = _open(paths)
     _require_reason(why)
+    require_promoter(load_params(paths.root).registration, by)
     with release_lock(paths):
-        return aliases.rollback(tracking, name, by=by, why=why)
+        file = ledger_file(paths, name)
+        read_ledger(file)  # nothing moves that could not be written down
+        move = aliases.rollback(tracking, name, by=by, why=why)
+        _record(tracking, name, file, "rollback", by=by, why=why)
+        return move
 
 
 def history(paths: Paths) -> tuple[Move, ...]:
@@ -64,6 +81,26 @@ def describe(move: Move) -> str:
         f"{move.at:%Y-%m-%d %H:%M:%S} UTC  {move.kind}  {', '.join(changes)}  by {move.by}: "
         f"{move.why}{ending}"
     )
+
+
+def _record(
+    tracking: Tracking,
+    name: str,
+    file: Path,
+    kind: Literal["promote", "rollback"],
+    *,
+    by: str,
+    why: str,
+) -> None:
+    """Write who is champion now into the ledger."""
+    now_set = read_aliases(tracking, name)
+    if now_set.champion is None:
+        return
+    previous = None
+    if now_set.previous is not None:
+        previous = get_version(tracking, name, now_set.previous).content_hash
+    champion = get_version(tracking, name, now_set.champion)
+    append(file, kind, champion, previous, at=now(), by=by, why=why)
 
 
 def _open(paths: Paths) -> tuple[Tracking, str]:

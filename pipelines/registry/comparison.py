@@ -56,6 +56,11 @@ class GateData:
         key = json.dumps([self.digest, self.settings.model_dump()], sort_keys=True)
         return f"gate/{hashlib.sha256(key.encode()).hexdigest()[:16]}.json.gz"
 
+    @property
+    def look_tag(self) -> str:
+        """Tag of a version that was judged on this data, whatever the settings."""
+        return f"gate.look.{self.digest[:16]}"
+
 
 def compare(
     tracking: Tracking,

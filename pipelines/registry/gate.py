@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import hypot, sqrt
+from statistics import NormalDist
 from typing import Literal
 
 from pipelines.params import RegisterConfig
+from rtmo.evaluation.bootstrap import Interval
 
 VerdictKind = Literal["first", "better", "worse", "cannot tell", "blocked", "same"]
 """`first`: above the floor, nothing to compare with. `blocked`: a condition that does not depend on
@@ -57,10 +60,12 @@ class Comparison:
 class Evidence:
     """All that the gate looks at."""
 
-    gate_ap: float
+    gate_ap: Interval
     """Challenger's AP on the gate split."""
     parity_failures: tuple[str, ...]
     """Exported files that are too far from torch."""
+    looks: int
+    """Models judged on this gate data so far, this one included."""
     unsigned_licences: tuple[str, ...]
     """Licences of data and weights that forbid or may forbid commercial use, not signed for."""
     comparison: Comparison | Literal["no champion", "is the champion"]
@@ -95,11 +100,14 @@ def decide(rules: RegisterConfig, evidence: Evidence) -> Verdict:
     if comparison == "is the champion":
         return Verdict("same", "these model files are the champion's")
     blockers = [*_blockers(rules, evidence)]
-    if blockers:
-        return Verdict("blocked", "; ".join(blockers))
     if comparison == "no champion":
-        return _first(rules, evidence.gate_ap)
-    return _compared(rules, comparison)
+        judged = _first(rules, evidence)
+    else:
+        judged = _compared(rules, comparison, evidence.looks)
+    if blockers:
+        words = f"{'; '.join(blockers)}. Apart from that {judged.kind}: {judged.words}"
+        return Verdict("blocked", words)
+    return judged
 
 
 def _blockers(rules: RegisterConfig, evidence: Evidence) -> Iterator[str]:
@@ -118,36 +126,76 @@ def _blockers(rules: RegisterConfig, evidence: Evidence) -> Iterator[str]:
             yield f"too slow: {latency}, allowed {rules.max_latency_ratio:.2f} times"
 
 
-def _first(rules: RegisterConfig, gate_ap: float) -> Verdict:
-    if gate_ap < rules.floor_ap:
-        words = f"AP {gate_ap:.4f} on the gate split is below the floor {rules.floor_ap:.4f}"
-        return Verdict("blocked", f"{words}, and there is no champion to compare with")
-    words = f"AP {gate_ap:.4f} on the gate split reaches the floor {rules.floor_ap:.4f}"
-    return Verdict("first", f"first model: {words}")
+def _first(rules: RegisterConfig, evidence: Evidence) -> Verdict:
+    found = evidence.gate_ap
+    half = (found.high - found.low) / 2
+    words = f"AP {found.value:.4f} ({found.low:.4f} to {found.high:.4f}) on the gate split"
+    tail = f"on this split AP is known to {half:.4f} only; look {evidence.looks} at it"
+    if found.value < rules.floor_ap:
+        words = f"{words} is below the floor {rules.floor_ap:.4f}"
+        return Verdict("blocked", f"{words}, and there is no champion to compare with; {tail}")
+    return Verdict("first", f"first model: {words} reaches the floor {rules.floor_ap:.4f}; {tail}")
 
 
-def _compared(rules: RegisterConfig, comparison: Comparison) -> Verdict:
+def _compared(rules: RegisterConfig, comparison: Comparison, looks: int) -> Verdict:
     against = f"against version {comparison.champion_version}"
     if not comparison.changes:
-        return Verdict("cannot tell", f"{against}: {comparison.remark}; promote by hand if wanted")
-    figures = ", ".join(map(str, comparison.changes))
-    ending = [f"{against}, {rules.confidence:.0%} intervals"]
-    if comparison.latency is not None:
-        ending.append(str(comparison.latency))
-    if comparison.remark:
-        ending.append(comparison.remark)
-    tail = "; ".join(ending)
-    losses = [change.name for change in comparison.changes if change.high < 0]
+        words = f"{against}: {comparison.remark}; promote by hand if wanted; no effect could show"
+        return Verdict("cannot tell", words)
+    changes = [widened(change, rules) for change in comparison.changes]
+    decisive = changes[0]
+    losses = [change.name for change in changes if change.high < 0]
+    latency = comparison.latency
+    is_slow = latency is not None and latency.ratio > rules.max_latency_ratio
+    tail = _circumstances(rules, comparison, smallest_effect(rules, decisive), looks)
+    figures = f"{', '.join(map(str, changes))} {against}, {tail}"
     if losses:
-        return Verdict("worse", f"loses {' and '.join(losses)}: {figures} {tail}")
-    if comparison.latency is not None and comparison.latency.ratio > rules.max_latency_ratio:
+        return Verdict("worse", f"loses {' and '.join(losses)}: {figures}")
+    if is_slow:
         limit = f"allowed {rules.max_latency_ratio:.2f} times; time it on a quieter machine"
-        return Verdict("cannot tell", f"{figures} {tail}; {limit}")
-    decisive = comparison.changes[0]
-    if decisive.low > rules.min_effect:
-        return Verdict("better", f"{figures} {tail}")
-    smallest = rules.min_effect + (decisive.high - decisive.low) / 2
-    return Verdict(
-        "cannot tell",
-        f"{figures} {tail}; on this split about {smallest:+.4f} {decisive.name} would be needed",
-    )
+        return Verdict("cannot tell", f"{figures}; {limit}")
+    return Verdict("better" if decisive.low > rules.min_effect else "cannot tell", figures)
+
+
+def widened(change: MetricChange, rules: RegisterConfig) -> MetricChange:
+    """The interval with what two seeds of one recipe differ by, where that was measured.
+
+    Resampling the images tells how far the pictures decide, not how far the seed does. Both are
+    independent, so half widths add in squares; two trainings differ by sqrt(2) standard deviations.
+
+    Example:
+        >>> rules = RegisterConfig(name="rtmo", floor_ap=0, bootstrap_samples=100, confidence=0.95,
+        ...                        min_effect=0, max_latency_ratio=1.1, seed_std=0.01)
+        >>> print(widened(MetricChange("AP", 0.02, 0.01, 0.03), rules))
+        AP +0.0200 (-0.0095 to +0.0495)
+    """
+    if rules.seed_std is None:
+        return change
+    seeds = NormalDist().inv_cdf((1 + rules.confidence) / 2) * sqrt(2) * rules.seed_std
+    low = change.mean - hypot(change.mean - change.low, seeds)
+    high = change.mean + hypot(change.high - change.mean, seeds)
+    return replace(change, low=low, high=high)
+
+
+def smallest_effect(rules: RegisterConfig, decisive: MetricChange) -> float:
+    """The least improvement that this split would call better, if measured without luck."""
+    return rules.min_effect + (decisive.high - decisive.low) / 2
+
+
+def _circumstances(
+    rules: RegisterConfig, comparison: Comparison, smallest: float, looks: int
+) -> str:
+    """How the figures came about."""
+    name = comparison.changes[0].name
+    seeds = "unknown" if rules.seed_std is None else f"{rules.seed_std:.4f}, included"
+    parts = [
+        f"{rules.confidence:.0%} intervals",
+        f"on this split about {smallest:+.4f} {name} would be needed",
+        f"look {looks} at it",
+        f"seed deviation {seeds}",
+    ]
+    if comparison.latency is not None:
+        parts.append(str(comparison.latency))
+    if comparison.remark:
+        parts.append(comparison.remark)
+    return "; ".join(parts)

@@ -26,6 +26,8 @@ class Champion(Config):
     """Of its model files."""
     git_commit: str
     """Where it was made; empty when not known."""
+    stage_hash: str = ""
+    """Of its training; empty in receipts of former versions of this tool."""
 
 
 class Receipt(Config):
@@ -55,6 +57,8 @@ class Receipt(Config):
     """Name of the DVC experiment, in which aliases stay where they are."""
     lineage: dict[str, str]
     """Where and from what the model was trained."""
+    ledger: tuple[str, ...] = ()
+    """Last entries of the ledger when `register` ended: what comes after them overrules it."""
 
     @property
     def is_champion(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import socket
 import tempfile
@@ -16,10 +17,12 @@ from pipelines.paths import Paths
 from pipelines.registry.aliases import challenge, promote, release_lock, settle
 from pipelines.registry.candidate import Candidate
 from pipelines.registry.card import Card
-from pipelines.registry.comparison import GateData, compare
+from pipelines.registry.comparison import BOOTSTRAP_SEED, MIN_IMAGES, GateData, compare
 from pipelines.registry.conditions import broken_conditions, rates_on
 from pipelines.registry.figures import figures_of
 from pipelines.registry.gate import Comparison, Evidence, Verdict, decide
+from pipelines.registry.ledger import last_ids, ledger_file, read_ledger
+from pipelines.registry.promoters import GATE, may_promote
 from pipelines.registry.receipt import Champion, Receipt, now
 from pipelines.tracking.figures import log_figures
 from pipelines.tracking.moves import Aliases, read_aliases
@@ -28,6 +31,7 @@ from pipelines.tracking.runs import DATA_DIGEST_TAG, DATASET_TAG, restore_run
 from pipelines.tracking.store import Tracking
 from pipelines.tracking.versions import (
     Version,
+    all_versions,
     attach_json,
     attached_json,
     create_version,
@@ -35,6 +39,7 @@ from pipelines.tracking.versions import (
     find_complete_version,
     get_version,
 )
+from rtmo.evaluation.bootstrap import Interval, metric_intervals
 
 GATE_DATA_TAG = "gate.data"
 """DVC's md5 of the gate split that a version was registered with."""
@@ -76,9 +81,9 @@ def register(tracking: Tracking, registration: Registration) -> Receipt:
         champion = current_aliases(tracking, registration).champion
         verdict = judge(tracking, registration, version, champion)
         if verdict.kind != "same":  # what made it champion stays on it
-            describe_version(
-                tracking, version, {"verdict": verdict.kind, "verdict_words": verdict.words}
-            )
+            look = {registration.gate.look_tag: verdict.kind}
+            said = {"verdict": verdict.kind, "verdict_words": verdict.words}
+            describe_version(tracking, version, look | said)
         if registration.experiment is None:
             move_aliases(tracking, registration, version, verdict, champion)
         return make_receipt(tracking, registration, version, verdict, read_aliases(tracking, name))
@@ -115,7 +120,8 @@ def judge(
     """Gather the evidence and ask the gate."""
     candidate, rules = registration.candidate, registration.params.registration
     evidence = Evidence(
-        gate_ap=candidate.gate_metrics["AP"],
+        gate_ap=gate_interval(registration),
+        looks=count_looks(tracking, registration, version),
         parity_failures=tuple(
             f"{name}: {problem}"
             for name, file in candidate.manifest.files.items()
@@ -153,6 +159,31 @@ def _broken_conditions(
     )
 
 
+def count_looks(tracking: Tracking, registration: Registration, version: Version) -> int:
+    """Models judged on this gate data, this one included; the same model again is no new look."""
+    tag = registration.gate.look_tag
+    others = all_versions(tracking, registration.model)
+    return 1 + sum(tag in other.tags and other.number != version.number for other in others)
+
+
+def gate_interval(registration: Registration) -> Interval:
+    """AP on the gate split, and how sure that is; a point where the split cannot be resampled."""
+    ap = registration.candidate.gate_metrics["AP"]
+    store, rules = registration.gate.store, registration.params.registration
+    if len(store) < MIN_IMAGES:
+        return Interval(ap, ap, ap)
+    found = metric_intervals(
+        store.to_coco(),
+        registration.candidate.gate_detections,
+        skeleton=store.skeleton,
+        protocol=store.meta.protocol,
+        seed=BOOTSTRAP_SEED,
+        samples=rules.bootstrap_samples,
+        confidence=rules.confidence,
+    )["AP"]
+    return found if math.isfinite(found.low) else Interval(ap, ap, ap)
+
+
 def _compare_with(
     tracking: Tracking, registration: Registration, version: Version, champion: int | None
 ) -> Comparison | Literal["no champion", "is the champion"]:
@@ -186,7 +217,7 @@ def move_aliases(
 ) -> None:
     """Carry the verdict out, which was made against `champion`."""
     who_and_why = {"by": registration.by, "why": f"{verdict.kind}: {verdict.words}"}
-    if verdict.promotes:
+    if verdict.promotes and may_promote(registration.params.registration, GATE):
         promote(tracking, registration.model, version.number, expected=champion, **who_and_why)
     else:
         challenge(tracking, registration.model, version.number, **who_and_why)
@@ -207,6 +238,7 @@ def make_receipt(
             version=found.number,
             content_hash=found.content_hash,
             git_commit=found.tags.get("git.commit", ""),
+            stage_hash=found.tags.get("stage_hash", ""),
         )
     return Receipt(
         model=registration.model,
@@ -220,6 +252,7 @@ def make_receipt(
         by=registration.by,
         at=now(),
         experiment=registration.experiment,
+        ledger=last_ids(read_ledger(ledger_file(registration.paths, registration.model))),
         lineage={name: version.tags[name] for name in registration.lineage if name in version.tags},
     )
 

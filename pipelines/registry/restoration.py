@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipelines import dvc_graph
-from pipelines.params import load_params
+from pipelines.dvc_data import DataTransferError, restore_outputs
+from pipelines.params import ParamsError, load_params
 from pipelines.paths import Paths
 from pipelines.registry.aliases import release_lock, restore, settle
-from pipelines.registry.candidate import IncompleteWorkspaceError
+from pipelines.registry.candidate import IncompleteWorkspaceError, read_former_candidate
+from pipelines.registry.ledger import decided_since, ledger_file, read_ledger
 from pipelines.registry.receipt import Receipt
 from pipelines.registry.release import Registration, register_version, this_person
 from pipelines.registry.workspace import read_registration
 from pipelines.tracking.moves import Move, read_moves
+from pipelines.tracking.runs import DATA_DIGEST_TAG
 from pipelines.tracking.store import Tracking, open_tracking
-from pipelines.tracking.versions import describe_version, find_version
+from pipelines.tracking.versions import Version, describe_version, find_version
+from pipelines.worktree import HistoryError, commits_with_training, worktree
+
+logger = logging.getLogger(__name__)
+
+KEPT_STAGES = ("train", "export", "evaluate", "reports/inspect/metrics.json")
+"""Whose outputs DVC keeps and a registration reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruler:
+    """Who should be champion."""
+
+    content_hash: str
+    stage_hash: str
+    """Of its training; empty when not known."""
+    described: str
+    """For a remark."""
+    lineage: Mapping[str, str]
+    tags: Mapping[str, str]
+    """The verdict on it, where known."""
+    why: str
+    """For the history."""
 
 
 def restore_registration(paths: Paths, receipt: Receipt) -> tuple[str, ...]:
@@ -24,6 +50,7 @@ def restore_registration(paths: Paths, receipt: Receipt) -> tuple[str, ...]:
 
     Raises:
         IncompleteWorkspaceError: if outputs are missing or are not those of the receipt.
+        LedgerError: if the ledger cannot be read, or people disagree in it.
     """
     inputs = dvc_graph.locked_stage_inputs(paths.root, "register")
     if inputs is None:
@@ -46,37 +73,120 @@ def restore_into(
             "the models in this workspace are not those of reports/register/receipt.json; "
             "`dvc repro` registers them, `dvc checkout` brings the former ones back"
         )
+    ruler = find_ruler(registration.paths, receipt)
     with release_lock(registration.paths):
-        return _restore(tracking, registration, receipt)
+        return _restore(tracking, registration, receipt, ruler)
 
 
-def _restore(tracking: Tracking, registration: Registration, receipt: Receipt) -> tuple[str, ...]:
+def find_ruler(paths: Paths, receipt: Receipt) -> Ruler | None:
+    """The champion by the ledger, where people decided after the receipt, or by the receipt.
+
+    Raises:
+        LedgerError: if the ledger cannot be read, or people disagree in it.
+    """
+    decision = decided_since(read_ledger(ledger_file(paths, receipt.model)), receipt.ledger)
+    if decision is not None:
+        chosen = decision.champion
+        tags = {"verdict": chosen.verdict, "verdict_words": chosen.words}
+        return Ruler(
+            chosen.content_hash,
+            chosen.stage_hash,
+            _described(chosen.version, chosen.content_hash, chosen.lineage.get("git.commit", "")),
+            chosen.lineage,
+            {key: value for key, value in tags.items() if value},
+            f"restored from the ledger, {decision.kind} by {decision.by}, "
+            f"{decision.at:%Y-%m-%d %H:%M} UTC: {decision.why}",
+        )
+    if receipt.champion is None:
+        return None
+    champion = receipt.champion
+    return Ruler(
+        champion.content_hash,
+        champion.stage_hash,
+        _described(champion.version, champion.content_hash, champion.git_commit),
+        {"git.commit": champion.git_commit},
+        {},
+        f"restored from the receipt of {receipt.by}, {receipt.at:%Y-%m-%d %H:%M} UTC; "
+        f"{receipt.verdict}: {receipt.words}",
+    )
+
+
+def _described(version: int, content_hash: str, commit: str) -> str:
+    return (
+        f"version {version} of the former store (content {content_hash[:12]}, "
+        f"trained on commit {commit or 'unknown'})"
+    )
+
+
+def _restore(
+    tracking: Tracking, registration: Registration, receipt: Receipt, ruler: Ruler | None
+) -> tuple[str, ...]:
     registration = replace(registration, lineage=receipt.lineage)
     version = register_version(tracking, registration)
     describe_version(
         tracking, version, {"verdict": receipt.verdict, "verdict_words": receipt.words}
     )
-    why = (
-        f"restored from the receipt of {receipt.by}, {receipt.at:%Y-%m-%d %H:%M} UTC; "
-        f"{receipt.verdict}: {receipt.words}"
-    )
-    champion = None
-    if receipt.champion is not None:
-        champion = find_version(tracking, receipt.model, receipt.champion.content_hash)
     after = settle(tracking, receipt.model)
     log = read_moves(tracking, receipt.model)
-    if champion is not None and not _was_ever_set("champion", log):
-        after = replace(after, champion=champion.number)
+    remarks: tuple[str, ...] = ()
+    why = f"restored from the receipt of {receipt.by}, {receipt.at:%Y-%m-%d %H:%M} UTC"
+    if ruler is not None and not _was_ever_set("champion", log):
+        why = ruler.why
+        champion = find_version(tracking, receipt.model, ruler.content_hash)
+        try:
+            champion = champion or bring_back(tracking, registration, ruler)
+            after = replace(after, champion=champion.number)
+        except HistoryError as error:
+            remarks = (f"the champion was {ruler.described}; {error}",)
     if receipt.is_challenger and not _was_ever_set("challenger", log):
-        after = replace(after, challenger=version.number)
+        challenger = None if after.champion == version.number else version.number
+        after = replace(after, challenger=challenger)
     restore(tracking, receipt.model, after, by=registration.by, why=why)
-    if receipt.champion is None or champion is not None:
-        return ()
-    return (
-        f"the champion was version {receipt.champion.version} of the former store (content "
-        f"{receipt.champion.content_hash[:12]}, commit {receipt.champion.git_commit or 'unknown'}),"
-        " which is not in this workspace: check that commit out, `dvc pull`, and sync there",
+    return remarks
+
+
+def bring_back(tracking: Tracking, registration: Registration, ruler: Ruler) -> Version:
+    """Register the ruler again from the commit whose `dvc.lock` made it.
+
+    Raises:
+        HistoryError: if git has no such commit here, or DVC not its outputs.
+    """
+    paths = registration.paths
+    problems = []
+    for commit in commits_with_training(paths.root, ruler.stage_hash):
+        with worktree(paths.root, commit) as tree:
+            former = Paths(tree, paths.state_root)
+            try:
+                found = _former_registration(former, registration.by)
+            except (DataTransferError, IncompleteWorkspaceError, ParamsError) as error:
+                problems.append(f"at {commit[:8]}: {error}")
+                continue
+            if found.candidate.content_hash != ruler.content_hash:
+                problems.append(f"at {commit[:8]} its training was exported differently")
+                continue
+            lineage = {
+                DATA_DIGEST_TAG: found.lineage[DATA_DIGEST_TAG],
+                **{name: value for name, value in ruler.lineage.items() if value},
+            }
+            version = register_version(tracking, replace(found, lineage=lineage))
+            describe_version(tracking, version, ruler.tags)
+            return version
+    found_words = "; ".join(problems) or "no commit here has a dvc.lock that made it"
+    raise HistoryError(
+        f"it cannot be brought back: {found_words}. `git fetch` the commit and `dvc pull` its "
+        "outputs where they are, then sync again"
     )
+
+
+def _former_registration(former: Paths, by: str) -> Registration:
+    inputs = dvc_graph.locked_stage_inputs(former.root, "register")
+    if inputs is None:
+        raise IncompleteWorkspaceError("dvc.lock has no stage `register`")
+    params = load_params(former.root)
+    gate = former.processed(params.data.dataset) / "gate"
+    outputs = (*KEPT_STAGES, gate.relative_to(former.root).as_posix())
+    restore_outputs(former.root, outputs, logger.info)
+    return read_registration(former, params, inputs, by=by, read=read_former_candidate)
 
 
 def _was_ever_set(alias: Literal["champion", "challenger"], log: Sequence[Move]) -> bool:

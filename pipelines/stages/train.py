@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 import typer
 
 from pipelines.dvc_graph import data_digest
+from pipelines.initial_weights import initial_weights
 from pipelines.lineage import lineage
 from pipelines.params import load_params
 from pipelines.paths import MERGED, repository_paths
@@ -77,6 +78,8 @@ class Recipe:
     """Written into the weights; the key of everything this training leaves behind."""
     merge: tuple[MergedSet, ...] = ()
     """Sets to train on besides."""
+    initial: Mapping[str, Any] | None = None
+    """The weights it starts from, for the card: file, hash, licences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +238,7 @@ def write_outputs(out: Path, recipe: Recipe, stores: Sequence[Store], result: Fi
     """Weights, model card, curves and metrics; `stores` were trained on, the main one first."""
     store, *merged = stores
     skeleton = store.skeleton
+    inherited = [] if recipe.initial is None else recipe.initial["licences"]
     save_weights(
         result.best_weights,
         out / "weights.safetensors",
@@ -246,6 +250,9 @@ def write_outputs(out: Path, recipe: Recipe, stores: Sequence[Store], result: Fi
             "stage_hash": recipe.stage_hash,
             "dataset": "+".join(one.meta.dataset for one in stores),
             "licence": combined_licence([one.meta.licence for one in stores]).model_dump_json(),
+            "licences": json.dumps(
+                [*(one.meta.licence.model_dump() for one in stores), *inherited]
+            ),
         },
     )
     write_curves(out / "curves.csv", result.history)
@@ -265,6 +272,7 @@ def write_outputs(out: Path, recipe: Recipe, stores: Sequence[Store], result: Fi
         "skeleton": skeleton.name,
         "dataset": store.meta.dataset,
         "licence": store.meta.licence.model_dump(),
+        "initial": recipe.initial,
         "training_images": len(store),
         "merged": [
             settings.model_dump()
@@ -331,7 +339,10 @@ def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
 def run_stage(run: StageRun, should_stop: Callable[[], bool]) -> None:
     """Train as `params.yaml` says, tracked in MLflow, and publish the outputs."""
     params, paths = run.params, run.paths
-    recipe = Recipe(params.model, params.augment, params.train, run.hash, params.data.merge)
+    initial = initial_weights(params.train, paths.root)
+    recipe = Recipe(
+        params.model, params.augment, params.train, run.hash, params.data.merge, initial
+    )
     processed = paths.processed(params.data.dataset)
     if not is_first():
         follow(processed, recipe, should_stop)

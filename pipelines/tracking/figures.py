@@ -47,7 +47,7 @@ def log_figures(
             now_ms,
             0,
             model_id=version.model_id,
-            dataset_name=figure.dataset or None,
+            dataset_name=figure.dataset if figure.digest else None,  # MLflow wants both or none
             dataset_digest=figure.digest[:MAX_DIGEST_LENGTH] or None,
             run_id=run_id,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -106,6 +107,9 @@ class TrainConfig(Config):
     init_weights: str | None = None
     """Weights file, or name of a published model, to start from; its keypoints may be others. None
     starts from the documented initialisation."""
+    init_weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """Of that file, so that other content is another training. None for a published model, whose
+    checksum the catalogue has."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
@@ -113,6 +117,13 @@ class TrainConfig(Config):
             raise ValueError(
                 f"global_batch {self.global_batch} is not a multiple of micro_batch "
                 f"{self.micro_batch}"
+            )
+        is_file = self.init_weights is not None and Path(self.init_weights).suffix != ""
+        if is_file != (self.init_weights_sha256 is not None):
+            raise ValueError(
+                f"init_weights is {self.init_weights!r} and init_weights_sha256 "
+                f"{self.init_weights_sha256!r}; a file needs its hash (`sha256sum FILE` prints "
+                "it), a published model or null has none"
             )
         firsts = [phase.first_epoch for phase in self.phases]
         if not firsts or firsts[0] != 0 or firsts != sorted(set(firsts)):

@@ -108,3 +108,9 @@ def test_every_params_key_of_a_stage_exists(stage: str, repository: Path) -> Non
             assert isinstance(value, dict)
             assert part in value, key
             value = value[part]
+
+
+def test_the_hash_of_initial_weights_decides_the_training(repository: Path) -> None:
+    """DVC cannot depend on a file that may not be there; its hash is among the params."""
+    assert "train" in STAGES["train"]["params"]
+    assert "init_weights_sha256" in read_yaml(repository / "params.yaml")["train"]

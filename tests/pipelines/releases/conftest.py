@@ -222,6 +222,7 @@ def write_outputs(paths: Paths, model: Model, store: Store, commercial_use: str)
             "stage_hash": stage_hash,
             "seed": 0,
             "weights": "moving average after epoch 1",
+            "initial": None,
             "train": {"init_weights": None},
         },
     )

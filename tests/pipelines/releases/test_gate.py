@@ -4,6 +4,7 @@ import pytest
 
 from pipelines.params import RegisterConfig
 from pipelines.registry.gate import Comparison, Evidence, LatencyChange, MetricChange, decide
+from rtmo.evaluation.bootstrap import Interval
 
 RULES = RegisterConfig(
     name="rtmo",
@@ -13,7 +14,14 @@ RULES = RegisterConfig(
     min_effect=0.01,
     max_latency_ratio=1.1,
 )
-FIRST = Evidence(gate_ap=0.5, parity_failures=(), unsigned_licences=(), comparison="no champion")
+FIRST = Evidence(
+    gate_ap=Interval(0.5, 0.45, 0.55),
+    looks=3,
+    parity_failures=(),
+    unsigned_licences=(),
+    comparison="no champion",
+)
+LOW, NOBODY = Interval(0.1, 0.0, 0.2), Interval(-1.0, -1.0, -1.0)
 UNCHANGED = MetricChange("AR", 0.0, -0.01, 0.01)
 SAME_SPEED = LatencyChange(1.0, 0.97, 1.15)
 
@@ -25,9 +33,17 @@ def against_champion(*changes: MetricChange, latency: LatencyChange = SAME_SPEED
 @pytest.mark.parametrize(
     ("evidence", "kind", "words"),
     [
-        (FIRST, "first", "AP 0.5000 on the gate split reaches the floor 0.2000"),
-        (dataclasses.replace(FIRST, gate_ap=0.1), "blocked", "below the floor 0.2000"),
-        (dataclasses.replace(FIRST, gate_ap=-1.0), "blocked", "below the floor"),
+        (FIRST, "first", "AP 0.5000 (0.4500 to 0.5500) on the gate split reaches"),
+        (
+            dataclasses.replace(FIRST, gate_ap=LOW),
+            "blocked",
+            "below the floor 0.2000",
+        ),
+        (
+            dataclasses.replace(FIRST, gate_ap=NOBODY),
+            "blocked",
+            "below the floor",
+        ),
         (
             dataclasses.replace(FIRST, parity_failures=("rtmo.onnx: AP falls by 0.02",)),
             "blocked",
@@ -120,3 +136,26 @@ def test_every_blocker_is_named() -> None:
     words = decide(RULES, evidence).words
     assert "rtmo.onnx: far" in words
     assert "X, Y" in words
+
+
+def test_every_verdict_counts_the_looks_and_says_what_could_show() -> None:
+    change = MetricChange("AP", 0.03, 0.015, 0.045)
+    for evidence in (FIRST, against_champion(change), against_champion(change, latency=None)):
+        assert "look 3 at it" in decide(RULES, evidence).words
+    assert "about +0.0250 AP would be needed" in decide(RULES, against_champion(change)).words
+    assert "known to 0.0500 only" in decide(RULES, FIRST).words
+
+
+def test_a_blocked_model_is_told_how_it_compares() -> None:
+    change = MetricChange("AP", 0.03, 0.015, 0.045)
+    evidence = dataclasses.replace(against_champion(change), unsigned_licences=("X",))
+    assert "Apart from that better: AP +0.0300" in decide(RULES, evidence).words
+
+
+def test_what_the_seed_explains_is_no_improvement() -> None:
+    evidence = against_champion(MetricChange("AP", 0.03, 0.015, 0.045))
+    assert decide(RULES, evidence).kind == "better"
+    rules = RULES.model_copy(update={"seed_std": 0.02})
+    verdict = decide(rules, evidence)
+    assert verdict.kind == "cannot tell"
+    assert "seed deviation 0.0200, included" in verdict.words

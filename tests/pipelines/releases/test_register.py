@@ -1,9 +1,12 @@
 """The gate on real models: what is registered and which aliases move."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from pipelines.registry import commands
+from pipelines.registry.aliases import ReleaseError
 from pipelines.registry.release import Registration, register
 from pipelines.tracking.moves import Aliases, read_aliases, read_moves
 from pipelines.tracking.packaging import BrokenPackageError
@@ -114,3 +117,44 @@ def test_a_model_that_does_not_load_is_never_registered(tracking, paths, make_wo
     with pytest.raises(BrokenPackageError, match=r"rtmo\.onnx"):
         register(tracking, workspace)
     assert all_versions(tracking, "rtmo") == ()
+
+
+def test_every_new_model_is_one_look_at_the_gate_data(tracking, paths, make_workspace):
+    words = [
+        register(tracking, make_workspace(paths, model)).words
+        for model in (OFF_LEFT, BAD, BAD, OFF_RIGHT)
+    ]
+    assert [text.partition("; look ")[2][:1] for text in words] == ["1", "2", "2", "3"]
+    assert "on this split about +" in words[1]
+    assert "seed deviation unknown" in words[1]
+
+
+def test_only_who_is_named_changes_the_champion(tracking, paths, make_workspace):
+    names = {"promoters": ("ann",)}
+    assert register(tracking, make_workspace(paths, GOOD, **names)).verdict == "first"
+    assert read_aliases(tracking, "rtmo") == Aliases(challenger=1)  # the gate is not named
+    paths.params.write_text(
+        paths.params.read_text().replace("  promoters: []", "  promoters: [ann]")
+    )
+    with pytest.raises(ReleaseError, match=r"bob@here may not .* names ann"):
+        commands.promote(paths, 1, by="bob@here", why="hurry")
+    assert commands.promote(paths, 1, by="ann@here", why="looked at it").after.champion == 1
+    with pytest.raises(ReleaseError, match="bob may not"):
+        commands.rollback(paths, by="bob", why="hurry")
+    named = make_workspace(paths, BAD, promoters=("gate",), floor_ap=0.0)
+    assert register(tracking, named).verdict == "worse"
+
+
+@pytest.mark.parametrize(("commercial_use", "verdict"), [("yes", "first"), ("no", "blocked")])
+def test_the_licence_of_initial_weights_counts(
+    commercial_use, verdict, tracking, paths, make_workspace
+):
+    workspace = make_workspace(paths, GOOD)
+    licence = {"name": "Terms of weights", "url": "", "commercial_use": commercial_use}
+    initial = {"file": "start.safetensors", "sha256": "0" * 64, "licences": [licence]}
+    card = {**workspace.candidate.card, "initial": initial}
+    workspace = replace(workspace, candidate=replace(workspace.candidate, card=card))
+    receipt = register(tracking, workspace)
+    assert receipt.verdict == verdict
+    assert ("Terms of weights" in receipt.words) == (verdict == "blocked")
+    assert get_version(tracking, "rtmo", 1).tags["initial.sha256"] == "0" * 64
