@@ -133,6 +133,17 @@ def undisturbed(untouched: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+def test_two_processes_train_under_dvc(untouched: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "checkout"
+    shutil.copytree(untouched, folder)
+    set_param(folder, "train.processes", 2)
+    set_param(folder, "train.global_batch", 16)
+    run(folder, "dvc", "repro", "train")
+    metrics = json.loads((folder / "models/train/metrics.json").read_text())
+    assert metrics["steps"] == 2 * (54 // 16)  # a tenth of 64 pictures or so is the gate's
+    assert (folder / "models/train/weights.safetensors").exists()
+
+
 @pytest.fixture(scope="module")
 def finished(untouched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout whose training was killed once, and which then went on to the end."""
