@@ -5,7 +5,8 @@ its caller, would leave the training alive and the GPU taken, and a second one c
 
 - every command in `dvc.yaml` is `exec python -m pipelines.process COMMAND`: a supervisor that ends
   COMMAND with DVC. Without `exec` the parent to watch would be a shell that outlives DVC (dash);
-- a flow starts DVC by `bound_to_this_process`: the same supervisor, ending DVC with the flow.
+- a flow starts DVC by `bound_to_this_process`: the same supervisor, ending DVC with the flow. It
+  also adopts what is orphaned below it, so the helpers of a stage whose supervisor was killed end.
 
 The supervisor gives COMMAND a session of its own, passes TERM, INT and HUP on to all of it, and
 leaves nothing of the session behind. It uses only the standard library and starts in no time.
@@ -33,6 +34,7 @@ TIMED_OUT = 124
 POLL_S = 0.1
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def bound_to_this_process(command: Sequence[str], *, limit_s: float = math.inf) -> list[str]:
@@ -92,6 +94,32 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _adopt_orphans() -> None:
+    """Become the parent of every process below us that loses its own (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _end_orphans(grace_s: float) -> None:
+    """End what is left below us: by TERM, after the grace period by KILL."""
+    deadline = time.monotonic() + grace_s
+    asked: set[int] = set()
+    while orphans := _children():
+        is_late = time.monotonic() > deadline
+        for orphan in orphans:
+            if is_late or orphan not in asked:
+                asked.add(orphan)
+                os.kill(orphan, signal.SIGKILL if is_late else signal.SIGTERM)
+            os.waitpid(orphan, os.WNOHANG)
+        time.sleep(POLL_S)
+
+
+def _children() -> list[int]:
+    """Process ids of our children, dead ones that nobody waited for included (Linux only)."""
+    file = Path(f"/proc/self/task/{os.getpid()}/children")
+    return list(map(int, file.read_text().split())) if file.exists() else []
+
+
 def _signal_group(group: int, number: int) -> None:
     try:
         os.killpg(group, number)
@@ -114,9 +142,12 @@ def main(arguments: Sequence[str]) -> int:
     """
     match arguments:
         case ["--caller", caller, "--limit", limit, *command] if command:
-            return supervise(
+            _adopt_orphans()
+            status = supervise(
                 command, caller=int(caller), grace_s=OUTER_GRACE_S, limit_s=float(limit)
             )
+            _end_orphans(GRACE_S)
+            return status
         case [first, *_] if first != "--caller":
             return supervise(arguments, caller=os.getppid())
         case _:

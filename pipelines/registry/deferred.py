@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipelines.params import load_params
 from pipelines.paths import Paths
 from pipelines.registry.aliases import challenge, promote, release_lock
 from pipelines.registry.gate import Verdict
-from pipelines.registry.promoters import GATE, may_promote
 from pipelines.registry.receipt import Receipt
 from pipelines.tracking.moves import Move
 from pipelines.tracking.store import open_tracking
@@ -36,7 +34,7 @@ def carry_out(paths: Paths, receipt: Receipt, tags: Mapping[str, str]) -> Move |
     with release_lock(paths):
         version = get_version(tracking, receipt.model, receipt.version)
         describe_version(tracking, version, tags)
-        if not (verdict.promotes and may_promote(load_params(paths.root).registration, GATE)):
+        if not (verdict.promotes and receipt.gate_may_promote):
             return challenge(tracking, receipt.model, version.number, **who_and_why)
         expected = None if receipt.champion is None else receipt.champion.version
         return promote(tracking, receipt.model, version.number, expected=expected, **who_and_why)

@@ -57,6 +57,8 @@ class Receipt(Config):
     """Name of the DVC experiment, in which aliases stay where they are."""
     lineage: dict[str, str]
     """Where and from what the model was trained."""
+    gate_may_promote: bool = True
+    """Whether `register.promoters` let the gate change the champion."""
     ledger: tuple[str, ...] = ()
     """Last entries of the ledger when `register` ended: what comes after them overrules it."""
 

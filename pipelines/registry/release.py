@@ -251,6 +251,7 @@ def make_receipt(
         is_challenger=aliases.challenger == version.number,
         by=registration.by,
         at=now(),
+        gate_may_promote=may_promote(registration.params.registration, GATE),
         experiment=registration.experiment,
         ledger=last_ids(read_ledger(ledger_file(registration.paths, registration.model))),
         lineage={name: version.tags[name] for name in registration.lineage if name in version.tags},
