@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,19 @@ from rtmo.deployment.runners import Predictor, UnavailableError
 
 FloatType = Literal["f32", "bf16"]
 """What OpenVINO computes float32 operators in."""
+
+
+@cache
+def _core() -> Any:  # noqa: ANN401 - OpenVINO states no types
+    """The one core of this process.
+
+    The CPU plugin of each core replaces the stack on which signals are handled, and puts the former
+    one back when it goes. Several cores that go in another order than they came leave a stack that
+    is freed, and the next signal, a Ctrl-C say, ends the process by SIGSEGV.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVinoPredictor(Predictor):
@@ -44,9 +58,7 @@ class OpenVinoPredictor(Predictor):
             ValueError: if OpenVINO cannot read the file, or if it has the complete form and the
                 thresholds are not those baked in (a higher score threshold is fine).
         """
-        import openvino
-
-        core = openvino.Core()
+        core = _core()
         try:
             model = core.read_model(path)
         except RuntimeError as error:

@@ -72,6 +72,25 @@ def test_openvino_finds_the_people_that_onnx_runtime_finds(
     assert report.keypoint_px_p99 < 0.1
 
 
+SIGNAL_AFTER_OPENVINO = """
+import faulthandler, os, signal, sys
+from pathlib import Path
+from rtmo.deployment.openvino_runner import OpenVinoPredictor
+faulthandler.enable()
+first = OpenVinoPredictor(Path(sys.argv[1]))
+second = OpenVinoPredictor(Path(sys.argv[1]))
+del first, second
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_handled_after_predictors_of_openvino_came_and_went(openvino_files):
+    command = [sys.executable, "-c", SIGNAL_AFTER_OPENVINO, openvino_files["complete"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 @pytest.mark.parametrize("thresholds", [{"score_threshold": 0.05}, {"nms_iou": 0.5}])
 def test_thresholds_that_openvino_has_baked_in_are_not_ignored(openvino_files, thresholds):
     with pytest.raises(ValueError, match="baked in"):
