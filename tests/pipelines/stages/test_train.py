@@ -140,7 +140,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_sigterm_only_asks_the_training_to_stop_and_ends_the_process_afterwards():
-    # A process of its own: the native libraries that other tests load may not survive a signal.
+    # A process of its own, which the second signal ends.
     done = subprocess.run(
         [sys.executable, "-c", ASKED], capture_output=True, text=True, check=False
     )
