@@ -202,16 +202,10 @@ class Store:
         """People of one picture by the official loading rules."""
         people = slice(*_span(self._columns["people_ends"], index))
         height, width = self.sizes_hw[index]
-        x, y, box_width, box_height = self._columns["boxes_xywh"][people].T
-        boxes_xyxy = np.stack(
-            [
-                np.clip(x, 0, width - 1),
-                np.clip(y, 0, height - 1),
-                np.clip(x + box_width, 0, width - 1),
-                np.clip(y + box_height, 0, height - 1),
-            ],
-            axis=1,
-        )
+        boxes = self._columns["boxes_xywh"][people]
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+        last = np.array([width, height, width, height]) - 1
+        boxes_xyxy = np.minimum(np.maximum(corners, 0), last)
         areas = self._columns["areas"][people].copy()
         for person in np.flatnonzero(np.isnan(areas)):
             x1, y1, x2, y2 = boxes_xyxy[person].tolist()

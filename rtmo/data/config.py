@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -41,6 +41,9 @@ class HsvConfig(Config):
 class MosaicConfig(Config):
     """Stage 1: mosaic, perspective warp, mixup, HSV, flip."""
 
+    partners: Literal["dataset", "batch"] = "dataset"
+    """Where the other pictures of a sample come from: anywhere, or the pictures that its batch is
+    named after, which are then decoded once each (docs/decisions/stage1-fast-path.md)."""
     mosaic_prob: float = Field(1.0, ge=0, le=1)
     """Probability of joining four pictures; otherwise the picture alone, fitted into the middle of
     the input, is warped."""

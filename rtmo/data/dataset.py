@@ -5,9 +5,9 @@ Source: SPEC section 5.5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 import cv2
@@ -42,6 +42,18 @@ class Sample:
     """Pictures that did not decode; their place is grey and they contribute no people."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What the samples of one batch are made of."""
+
+    partners: Sequence[int]
+    """Samples whose pictures a mosaic may be joined of."""
+    picture: Callable[[int], Picture]
+    """What a sample shows."""
+    unreadable: list[str]
+    """Pictures that were read and did not decode."""
+
+
 class TrainingSet:
     """The pictures of a store, and of those merged with it, as augmented samples."""
 
@@ -73,16 +85,32 @@ class TrainingSet:
         """K."""
         return self.skeleton.num_keypoints
 
-    def sample(self, epoch: int, index: int, pipeline: Pipeline) -> Sample:
-        """Sample `index` of an epoch; the same three numbers and the seed give the same arrays."""
-        rng = generator(Purpose.SAMPLE, self.seed, epoch, index)
+    def samples(self, epoch: int, indices: Sequence[int], pipeline: Pipeline) -> list[Sample]:
+        """The samples of a batch, in order.
+
+        Each is a function of the seed, the epoch and its index; where mosaics are made of the
+        pictures of a batch (`MosaicConfig.partners`), of the batch's indices too.
+        """
+        around = self._around(epoch, indices)
+        return [self._sample(epoch, index, pipeline, around) for index in indices]
+
+    def _around(self, epoch: int, indices: Sequence[int]) -> _Around:
         unreadable: list[str] = []
+        picture = partial(self._picture, epoch, unreadable=unreadable)
+        if self._augment.mosaic.partners == "batch":
+            # What several samples show is decoded once.
+            return _Around(indices, cache(picture), unreadable)
+        return _Around(range(self.num_samples(epoch)), picture, unreadable)
+
+    def _sample(self, epoch: int, index: int, pipeline: Pipeline, around: _Around) -> Sample:
+        rng = generator(Purpose.SAMPLE, self.seed, epoch, index)
         place = self._mixture.place(epoch, index)
+        num_unreadable = len(around.unreadable)
         if pipeline == "mosaic":
-            image, labels = self._mosaic(rng, epoch, index, unreadable)
+            image, labels = self._mosaic(rng, index, around)
             mask = None
         else:
-            image, labels, mask = self._letterbox(rng, place, unreadable)
+            image, labels, mask = self._letterbox(rng, place, around.picture(index))
         image = shift_hsv(image, draw_hsv(rng, self._augment.hsv))
         if rng.random() < self._augment.flip_prob:
             image = cv2.flip(image, 1)
@@ -93,26 +121,24 @@ class TrainingSet:
             labels=trainable(labels),
             ignore_mask=mask,
             image_name=_name(place),
-            unreadable=tuple(unreadable),
+            unreadable=tuple(around.unreadable[num_unreadable:]),
         )
 
     def _mosaic(
-        self, rng: np.random.Generator, epoch: int, index: int, unreadable: list[str]
+        self, rng: np.random.Generator, index: int, around: _Around
     ) -> tuple[np.ndarray, Labels]:
         """Stage 1 before colour and mirroring."""
-        count = self.num_samples(epoch)
-        plan = draw_plan(rng, self._augment.mosaic, index, count, self.input_size)
-        pictures = partial(self._picture, epoch, unreadable=unreadable)
-        image, labels = render_warped(plan, pictures, self.skeleton, self.input_size)
+        plan = draw_plan(rng, self._augment.mosaic, index, around.partners, self.input_size)
+        image, labels = render_warped(plan, around.picture, self.skeleton, self.input_size)
         if plan.mixup is None:
             return image, labels
-        return blend(image, labels, plan.mixup, pictures(plan.mixup.picture), self.skeleton)
+        other = around.picture(plan.mixup.picture)
+        return blend(image, labels, plan.mixup, other, self.skeleton)
 
     def _letterbox(
-        self, rng: np.random.Generator, place: Place, unreadable: list[str]
+        self, rng: np.random.Generator, place: Place, picture: Picture
     ) -> tuple[np.ndarray, Labels, np.ndarray | None]:
         """Stage 2 before colour and mirroring."""
-        picture = _picture(place, unreadable)
         size = self.input_size
         matrix = draw_window_matrix(rng, self._augment.letterbox, picture.size_hw, size)
         pixels = picture.read()
@@ -130,7 +156,18 @@ class TrainingSet:
         return image, labels, _ignore_mask(place, matrix, size)
 
     def _picture(self, epoch: int, index: int, unreadable: list[str]) -> Picture:
-        return _picture(self._mixture.place(epoch, index), unreadable)
+        """What a sample shows; an unreadable picture is noted when it is read."""
+        place = self._mixture.place(epoch, index)
+        people = place.store.people(place.position)
+        labels = Labels(
+            boxes_xyxy=people.boxes_xyxy,
+            keypoints_xy=people.keypoints[:, :, :2],
+            is_labelled=np.minimum(people.keypoints[:, :, 2], 1),
+            is_annotated=np.tile(place.store.is_annotated, (len(people), 1)),
+            areas=people.areas,
+        )
+        read = partial(_read, place, unreadable)
+        return Picture(_size_hw(place), labels, read, self.input_size)
 
 
 def _ignore_mask(place: Place, matrix: np.ndarray, input_size: int) -> np.ndarray | None:
@@ -146,20 +183,6 @@ def _ignore_mask(place: Place, matrix: np.ndarray, input_size: int) -> np.ndarra
     ]
     mask = union_mask(regions, _size_hw(place))
     return warp_mask(mask, matrix, input_size) if regions else None
-
-
-def _picture(place: Place, unreadable: list[str]) -> Picture:
-    """One picture of a store; an unreadable one is noted when it is read."""
-    store, position = place
-    people = store.people(position)
-    labels = Labels(
-        boxes_xyxy=people.boxes_xyxy,
-        keypoints_xy=people.keypoints[:, :, :2],
-        is_labelled=np.minimum(people.keypoints[:, :, 2], 1),
-        is_annotated=np.tile(store.is_annotated, (len(people), 1)),
-        areas=people.areas,
-    )
-    return Picture(_size_hw(place), labels, partial(_read, place, unreadable))
 
 
 def _size_hw(place: Place) -> tuple[int, int]:

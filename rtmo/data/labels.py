@@ -58,11 +58,11 @@ def join(parts: Sequence[Labels]) -> Labels:
 
 def scale_and_shift(labels: Labels, scale: float, shift_xy: tuple[float, float]) -> Labels:
     """After resizing by `scale`, then moving right and down."""
-    shift = np.array(shift_xy, np.float32)
+    shift = np.array([*shift_xy, *shift_xy], np.float32)
     return replace(
         labels,
-        boxes_xyxy=labels.boxes_xyxy * np.float32(scale) + np.tile(shift, 2),
-        keypoints_xy=labels.keypoints_xy * np.float32(scale) + shift,
+        boxes_xyxy=labels.boxes_xyxy * np.float32(scale) + shift,
+        keypoints_xy=labels.keypoints_xy * np.float32(scale) + shift[:2],
         areas=labels.areas * np.float32(scale**2),
     )
 
@@ -83,11 +83,12 @@ def warp(labels: Labels, matrix: np.ndarray) -> Labels:
 
 def clip(labels: Labels, size_hw: tuple[int, int]) -> Labels:
     """Boxes cut to [0, width] x [0, height]; keypoints outside become unlabelled."""
-    limit = np.array([size_hw[1], size_hw[0]], np.float32)
-    inside = ((labels.keypoints_xy >= 0) & (labels.keypoints_xy <= limit)).all(axis=2)
+    height, width = size_hw
+    limit = np.array([width, height, width, height], np.float32)
+    inside = ((labels.keypoints_xy >= 0) & (labels.keypoints_xy <= limit[:2])).all(axis=2)
     return replace(
         labels,
-        boxes_xyxy=np.clip(labels.boxes_xyxy, 0, np.tile(limit, 2)),
+        boxes_xyxy=np.minimum(np.maximum(labels.boxes_xyxy, 0), limit),
         is_labelled=np.where(inside, labels.is_labelled, np.float32(0)),
     )
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rtmo.data.dataset import Pipeline, Sample, TrainingSet
 from rtmo.data.randomness import Purpose, generator
+from rtmo.malloc import keep_freed_memory
 from rtmo.structures import TargetBatch
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class BatchLoader:
                 num_workers=workers,
                 persistent_workers=True,
                 multiprocessing_context=context,
-                worker_init_fn=_use_one_thread,
+                worker_init_fn=_settle_in,
             )
 
     def epoch(self, epoch: int, pipeline: Pipeline, start_batch: int = 0) -> Iterator[Batch]:
@@ -142,7 +143,7 @@ def collate(samples: Sequence[Sample], num_keypoints: int) -> Batch:
         is_person[row, :people] = True
     images = np.empty((count, 3, side, side), np.uint8)
     for row, sample in enumerate(samples):
-        images[row] = sample.image.transpose(2, 0, 1)
+        cv2.split(sample.image, list(images[row]))
     return Batch(
         images=torch.from_numpy(images),
         targets=TargetBatch(
@@ -187,13 +188,11 @@ class _BatchMaker(Dataset[Batch]):
         self._dataset = dataset
 
     def __getitem__(self, request: Request) -> Batch:
-        samples = [
-            self._dataset.sample(request.epoch, index, request.pipeline)
-            for index in request.indices
-        ]
+        samples = self._dataset.samples(request.epoch, request.indices, request.pipeline)
         return collate(samples, self._dataset.num_keypoints)
 
 
-def _use_one_thread(worker: int) -> None:  # noqa: ARG001 - torch's signature
+def _settle_in(worker: int) -> None:  # noqa: ARG001 - torch's signature
     # Workers are the parallelism; OpenCV's own threads would fight with training for the cores.
     cv2.setNumThreads(0)
+    keep_freed_memory()

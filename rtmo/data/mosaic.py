@@ -1,7 +1,7 @@
 """Stage 1 of training: four pictures joined, warped to the input, another blended in.
 
 All random numbers are drawn first (`draw_plan`), so that the same plan can be rendered by another
-implementation and compared. Rendering gives the reference's pixels and skips what nobody sees:
+implementation and compared. Rendering skips what nobody sees:
 the canvas is 2S x 2S, but the warp looks at about its top left quarter, so only that region is
 built and only the tiles in it are decoded.
 
@@ -10,9 +10,10 @@ Source: SPEC section 5.5; mmpose Mosaic, BottomupRandomAffine, YOLOXMixUp. S is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ Box = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole pixels, the second corner outside."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Picture:
     """One picture of the dataset, decoded only when it is needed."""
 
@@ -36,6 +37,14 @@ class Picture:
     """In original pixels."""
     read: Callable[[], np.ndarray | None]
     """The pixels (H, W, 3) uint8 BGR; None when the file cannot be read."""
+    input_size: int
+    """S."""
+
+    @cached_property
+    def tile(self) -> np.ndarray | None:
+        """The pixels fitted into S x S, as both mosaic and mixup want them."""
+        image = self.read()
+        return None if image is None else resize(image, fit(self.size_hw, self.input_size)[1])
 
 
 class Corner(Enum):
@@ -86,15 +95,19 @@ class MosaicPlan:
 
 
 def draw_plan(
-    rng: np.random.Generator, config: MosaicConfig, index: int, num_pictures: int, input_size: int
+    rng: np.random.Generator,
+    config: MosaicConfig,
+    index: int,
+    partners: Sequence[int],
+    input_size: int,
 ) -> MosaicPlan:
-    """The plan of sample `index`; the other pictures are any of the dataset."""
-    others = rng.integers(num_pictures, size=3).tolist()
+    """The plan of sample `index`; the other pictures are any of `partners`."""
+    others = [partners[i] for i in rng.integers(len(partners), size=3)]
     centre_x, centre_y = (rng.uniform(0.5, 1.5, 2) * input_size).astype(int).tolist()
     is_joined = rng.random() < config.mosaic_prob
     warp = draw_warp(rng, config, input_size)
     mixup = MixUp(
-        picture=int(rng.integers(num_pictures)),
+        picture=partners[int(rng.integers(len(partners)))],
         scale=rng.uniform(*config.mixup_scale),
         is_mirrored=bool(rng.random() < 0.5),
         crop_xy=(rng.random(), rng.random()),
@@ -150,8 +163,8 @@ def render_warped(
 ) -> tuple[np.ndarray, Labels]:
     """The joined and warped picture (S, S, 3) uint8 and its people, before blending.
 
-    Only the visible region of the canvas is built. The pixels are those of warping the whole
-    canvas; people of tiles that cannot be seen are left out, which the final filter would do.
+    Only the visible region of the canvas is built; people of tiles that cannot be seen are left
+    out, which the final filter would do.
     """
     canvas_side = 2 * input_size if len(plan.pictures) > 1 else input_size
     matrix = warp_matrix(plan.warp, input_size)
@@ -159,25 +172,25 @@ def render_warped(
     left, top, right, bottom = region
     canvas = np.full((bottom - top, right - left, 3), PADDING_GREY, np.uint8)
     parts = [no_people(skeleton.num_keypoints)]
-    for picture, scale, tile_hw, placement in _tiles(plan, pictures, input_size, canvas_side):
+    for picture, scale, placement in _tiles(plan, pictures, input_size, canvas_side):
         seen = _intersection(placement.paste, region)
-        if seen is None or (image := picture.read()) is None:
+        if seen is None or (tile := picture.tile) is None:
             continue
         x, y = placement.offset_xy
         x1, y1, x2, y2 = seen
-        tile = resize(image, tile_hw)[y1 - y : y2 - y, x1 - x : x2 - x]
-        canvas[y1 - top : y2 - top, x1 - left : x2 - left] = tile
-        moved = scale_and_shift(picture.labels, scale, (x, y))
-        parts.append(clip(moved, (canvas_side, canvas_side)))
+        canvas[y1 - top : y2 - top, x1 - left : x2 - left] = tile[y1 - y : y2 - y, x1 - x : x2 - x]
+        parts.append(scale_and_shift(picture.labels, scale, (x, y)))
     shifted = matrix.astype(np.float64) @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
-    image = cv2.warpPerspective(
+    # The map is affine; warpPerspective would divide by one, in twice the time.
+    image = cv2.warpAffine(
         canvas,
-        shifted,
+        shifted[:2],
         (input_size, input_size),
         flags=cv2.INTER_LINEAR,
         borderValue=(PADDING_GREY,) * 3,
     )
-    return image, clip(warp(join(parts), matrix), (input_size, input_size))
+    people = clip(join(parts), (canvas_side, canvas_side))
+    return image, clip(warp(people, matrix), (input_size, input_size))
 
 
 def blend(
@@ -185,25 +198,32 @@ def blend(
 ) -> tuple[np.ndarray, Labels]:
     """Half the image and half a crop of another picture, with the people of both.
 
-    The other picture is fitted into the top left of an S x S square, the square is resized and
-    possibly mirrored, and an S x S crop is taken at a random place. All padding is grey 114.
-    An unreadable other picture leaves the image as it is.
+    The other picture lies in the top left of an S x S square, the square is resized and possibly
+    mirrored, and an S x S crop is taken at a random place. All padding is grey 114, and only the
+    picture in the square is ever resized. Another picture that is unreadable, or thinner than a
+    pixel, leaves the image as it is. `image` is written over.
     """
-    other = picture.read()
-    if other is None:
-        return image, labels
+    other = picture.tile
     side = len(image)
-    fit_scale, tile_hw = fit(picture.size_hw, side)
-    square = np.full((side, side, 3), PADDING_GREY, np.uint8)
-    square[: tile_hw[0], : tile_hw[1]] = resize(other, tile_hw)
     other_side = int(side * mixup.scale)
-    square = resize(square, (other_side, other_side))
-    if mixup.is_mirrored:
-        square = square[:, ::-1]
+    ratio = other_side / side
+    if other is None or min(other.shape[:2]) * ratio < 1:
+        return image, labels
+    # By ratio, not by size: sampled where the whole square would be.
+    tile = cv2.resize(other, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_LINEAR)
+    height, width = tile.shape[:2]
     room = max(other_side - side, 0)
     x, y = (int(fraction * (room + 1)) for fraction in mixup.crop_xy)
-    crop = square[y : y + side, x : x + side]
+    left = other_side - width if mixup.is_mirrored else 0
+    if mixup.is_mirrored:
+        tile = cv2.flip(tile, 1)
+    crop = np.full_like(image, PADDING_GREY)
+    seen = _intersection((left - x, -y, left - x + width, height - y), (0, 0, side, side))
+    if seen is not None:
+        x1, y1, x2, y2 = seen
+        crop[y1:y2, x1:x2] = tile[y1 + y : y2 + y, x1 + x - left : x2 + x - left]
 
+    fit_scale, _ = fit(picture.size_hw, side)
     moved = scale_and_shift(picture.labels, fit_scale * mixup.scale, (0, 0))
     moved = clip(moved, (other_side, other_side))
     if mixup.is_mirrored:
@@ -224,15 +244,15 @@ def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 def _tiles(
     plan: MosaicPlan, pictures: Callable[[int], Picture], input_size: int, canvas_side: int
-) -> Iterator[tuple[Picture, float, tuple[int, int], Placement]]:
-    """Picture, scale, resized (height, width) and placement of each tile of the plan."""
+) -> Iterator[tuple[Picture, float, Placement]]:
+    """Picture, scale and placement of each tile of the plan."""
     for index, corner in zip(plan.pictures, Corner, strict=False):
         picture = pictures(index)
         scale, tile_hw = fit(picture.size_hw, input_size)
         if len(plan.pictures) == 1:
-            yield picture, scale, tile_hw, _centred(tile_hw, canvas_side)
+            yield picture, scale, _centred(tile_hw, canvas_side)
         else:
-            yield picture, scale, tile_hw, place(corner, plan.centre_xy, tile_hw, canvas_side)
+            yield picture, scale, place(corner, plan.centre_xy, tile_hw, canvas_side)
 
 
 def _centred(tile_hw: tuple[int, int], canvas_side: int) -> Placement:
@@ -255,15 +275,10 @@ def _intersection(a: Box, b: Box) -> Box | None:
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
-def _half_and_half(image: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    """Floor of the mean, with grey 114 where the crop is smaller than the image."""
-    height, width = crop.shape[:2]
-    other = crop
-    if crop.shape != image.shape:
-        other = np.full_like(image, PADDING_GREY)
-        other[:height, :width] = crop
-    # floor((a + b) / 2) without leaving 8 bits.
+def _half_and_half(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Floor of the mean, without leaving 8 bits."""
     mean: np.ndarray = image ^ other
     mean >>= 1
-    mean += image & other
+    image &= other
+    mean += image
     return mean

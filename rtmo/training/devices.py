@@ -6,22 +6,17 @@ one process on one device.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 from typing import TYPE_CHECKING
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
+from rtmo.malloc import keep_freed_memory
+
 if TYPE_CHECKING:
     from rtmo.training.config import TrainConfig
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Numbers of glibc's settings, from malloc.h."""
-LARGEST_MMAP_THRESHOLD = 32 << 20
-"""Bytes; glibc takes no larger one."""
 
 
 def build_fabric(config: TrainConfig) -> Fabric:
@@ -37,7 +32,7 @@ def build_fabric(config: TrainConfig) -> Fabric:
     accelerator = _accelerator(config)
     if accelerator == "cpu":
         torch.set_num_threads(config.cpu_threads)
-        _keep_freed_memory()
+        keep_freed_memory()
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
     processes = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -55,18 +50,6 @@ def build_fabric(config: TrainConfig) -> Fabric:
         precision=config.precision,
         strategy=DDPStrategy(broadcast_buffers=False),
     )
-
-
-def _keep_freed_memory() -> None:
-    """Let malloc keep what a step frees for the next one.
-
-    By default glibc returns every large tensor to the kernel and gets zeroed pages for the next:
-    16 times the page faults and 6 % of a training step (docs/experiments.md).
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _accelerator(config: TrainConfig) -> str:

@@ -99,7 +99,9 @@ def test_a_mirrored_sample_swaps_its_own_pairs(processed):
     still = {"hsv": HsvConfig(hue=0, saturation=0, value=0)}
     store = Store.open(processed / "train")
     straight, mirrored = (
-        TrainingSet(store, 64, AugmentConfig(flip_prob=prob, **still), 0).sample(0, 1, "letterbox")
+        TrainingSet(store, 64, AugmentConfig(flip_prob=prob, **still), 0).samples(
+            0, [1], "letterbox"
+        )[0]
         for prob in (0.0, 1.0)
     )
     order = [0, 2, 1, 3, 5, 4, 7, 6, 8]

@@ -55,7 +55,7 @@ def test_stage_2_is_the_official_one(reference, flip_prob, name):
     augment = AugmentConfig(hsv=STILL, flip_prob=flip_prob)
     dataset = TrainingSet(store, 640, augment, seed=0)
     for index, image_id in enumerate(store.image_ids.tolist()):
-        sample = dataset.sample(0, index, "letterbox")
+        sample = dataset.samples(0, [index], "letterbox")[0]
         expected = {
             key.split(".")[-1]: value
             for key, value in golden.items()
@@ -90,15 +90,15 @@ def same(a, b) -> bool:
 def test_a_sample_is_a_function_of_seed_epoch_and_index(random_store, pipeline):
     store = random_store(12)
     first, second = (TrainingSet(store, 64, AugmentConfig(), seed=3) for _ in range(2))
-    second.sample(5, 1, pipeline)  # what was drawn before does not matter
-    assert same(first.sample(2, 4, pipeline), second.sample(2, 4, pipeline))
+    second.samples(5, [1], pipeline)[0]  # what was drawn before does not matter
+    assert same(first.samples(2, [4], pipeline)[0], second.samples(2, [4], pipeline)[0])
     other_seed = TrainingSet(store, 64, AugmentConfig(), seed=4)
     for other in (
-        first.sample(3, 4, pipeline),
-        first.sample(2, 5, pipeline),
-        other_seed.sample(2, 4, pipeline),
+        first.samples(3, [4], pipeline)[0],
+        first.samples(2, [5], pipeline)[0],
+        other_seed.samples(2, [4], pipeline)[0],
     ):
-        assert not same(first.sample(2, 4, pipeline), other)
+        assert not same(first.samples(2, [4], pipeline)[0], other)
 
 
 def test_pictures_without_annotations_are_left_out(random_store):
@@ -106,7 +106,7 @@ def test_pictures_without_annotations_are_left_out(random_store):
     dataset = TrainingSet(store, 64, AugmentConfig(), seed=0)
     assert dataset.num_samples(0) == 9
     empty = {f"random/{store.image_ids[index]}" for index in (0, 4, 8)}
-    assert empty.isdisjoint(dataset.sample(0, i, "letterbox").image_name for i in range(9))
+    assert empty.isdisjoint(dataset.samples(0, [i], "letterbox")[0].image_name for i in range(9))
 
 
 def test_a_picture_whose_people_are_all_filtered_out_is_kept(random_store, tmp_path):
@@ -116,7 +116,7 @@ def test_a_picture_whose_people_are_all_filtered_out_is_kept(random_store, tmp_p
     jpeg = store.image_bytes(1).tobytes()
     write_store(tmp_path / "b", store.meta, [(replace(record, people=(person,)), jpeg)])
     dataset = TrainingSet(Store.open(tmp_path / "b"), 64, AugmentConfig(), seed=0)
-    sample = dataset.sample(0, 0, "letterbox")
+    sample = dataset.samples(0, [0], "letterbox")[0]
     assert len(sample.labels) == 0
     assert sample.ignore_mask is not None
     assert sample.ignore_mask.any()
@@ -129,7 +129,7 @@ def test_an_unreadable_picture_is_grey_and_reported(random_store, pipeline):
         b"\xff" * (store.folder / "images-00000.bin").stat().st_size
     )
     augment = AugmentConfig(hsv=STILL)
-    sample = TrainingSet(Store.open(store.folder), 64, augment, 0).sample(0, 0, pipeline)
+    sample = TrainingSet(Store.open(store.folder), 64, augment, 0).samples(0, [0], pipeline)[0]
     assert (sample.image == 114).all()
     assert len(sample.labels) == 0
     assert set(sample.unreadable) == {"random/11"}

@@ -96,7 +96,7 @@ def test_ranks_share_an_epoch_without_overlap(dataset):
 
 
 def test_padding_rows_are_marked(dataset):
-    samples = [dataset.sample(0, index, "letterbox") for index in range(6)]
+    samples = [dataset.samples(0, [index], "letterbox")[0] for index in range(6)]
     counts = [len(sample.labels) for sample in samples]
     assert len(set(counts)) > 1
     batch = collate(samples, 17)
@@ -111,7 +111,7 @@ def test_padding_rows_are_marked(dataset):
 
 def test_a_batch_without_people_has_no_rows(random_store):
     dataset = TrainingSet(random_store(4), 64, AugmentConfig(), seed=0)
-    samples = [dataset.sample(0, 0, "letterbox")]
+    samples = [dataset.samples(0, [0], "letterbox")[0]]
     nobody = collate(
         [type(samples[0])(samples[0].image, none(samples[0].labels), None, "random/1", ())], 17
     )

@@ -69,7 +69,7 @@ def test_the_main_store_is_shown_as_without_others(stores):
     alone = TrainingSet(main, 64, AugmentConfig(), 0)
     mixed = TrainingSet(main, 64, AugmentConfig(), 0, [MergedStore(other, 0.5, 1)])
     for index in range(4):
-        a, b = (dataset.sample(1, index, "mosaic") for dataset in (alone, mixed))
+        a, b = (dataset.samples(1, [index], "mosaic")[0] for dataset in (alone, mixed))
         np.testing.assert_array_equal(a.image, b.image)
 
 
@@ -87,7 +87,7 @@ def test_every_person_keeps_the_annotated_joints_of_its_own_set(random_store):
         flip_prob=0.5,
     )
     dataset = TrainingSet(main, 96, augment, 0, [MergedStore(other, 1.0, 9)])
-    samples = [dataset.sample(0, index, "mosaic") for index in range(12)]
+    samples = [dataset.samples(0, [index], "mosaic")[0] for index in range(12)]
     rows = Counter(
         tuple(np.flatnonzero(row == 0).tolist())
         for row in np.concatenate([sample.labels.is_annotated for sample in samples])

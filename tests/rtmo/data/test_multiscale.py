@@ -14,7 +14,7 @@ from rtmo.data.multiscale import draw_size, resize_batch
 @pytest.fixture
 def batch(random_store):
     dataset = TrainingSet(random_store(8), 64, AugmentConfig(), seed=0)
-    return collate([dataset.sample(0, index, "letterbox") for index in range(4)], 17)
+    return collate([dataset.samples(0, [index], "letterbox")[0] for index in range(4)], 17)
 
 
 def test_sizes_are_multiples_of_32_in_the_closed_range():
