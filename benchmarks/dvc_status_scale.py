@@ -36,6 +36,7 @@ def main(clone: Path) -> None:
     for name in (*ARCHIVES, "download.json"):
         fill(raw / name)
     fill(processed / "report.json")
+    fill(processed / "merged/sets.json")
     for split, shards in SHARDS.items():
         for column in COLUMNS:
             fill(processed / split / f"{column}.npy")
@@ -44,14 +45,14 @@ def main(clone: Path) -> None:
         fill(processed / split / "meta.json")
     show(
         "archives and stores: dvc commit",
-        timed(["commit", "-q", "-f", "download", "convert"], clone),
+        timed(["commit", "-f", "download", "convert"], clone),
     )
     show("archives and stores: dvc status", *status(["download", "convert"], clone))
 
     for split, count in PICTURES.items():
         for number in range(count):
             fill(clone / "pictures" / split / f"{number:012d}.jpg")
-    show("one file per picture: dvc add", timed(["add", "-q", "pictures"], clone))
+    show("one file per picture: dvc add", timed(["add", "pictures"], clone))
     show("one file per picture: dvc status", *status(["pictures.dvc"], clone))
 
 

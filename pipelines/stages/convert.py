@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -153,6 +154,9 @@ def convert(
         if split in source.splits:
             _require_people(source, split, reports[split])
     (out / MERGED).mkdir()
+    # Never an empty folder: DVC warns of one at every command.
+    names = [other.dataset for other in merged]
+    (out / MERGED / "sets.json").write_text(json.dumps(names) + "\n")
     held_out = _held_out(source, raw, records) if merged else set()
     report = ConvertReport(
         dataset=source.dataset,

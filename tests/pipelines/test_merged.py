@@ -66,6 +66,7 @@ def test_a_merged_set_is_stored_with_the_keypoints_of_the_main_one(processed, re
     assert main.meta.unannotated == ()
     assert main.is_annotated.all()
 
+    assert json.loads((processed / MERGED / "sets.json").read_text()) == ["embedded-crowdpose"]
     report = json.loads((processed / "report.json").read_text())
     merged = report["merged"]["embedded-crowdpose"]
     assert (merged["format"], merged["skeleton"]) == ("crowdpose", "crowdpose14")
