@@ -73,7 +73,7 @@ def main() -> None:
     arguments = parser.parse_args()
     store = Store.open(arguments.store)
     dataset = TrainingSet(store, arguments.side, AugmentConfig(), seed=0)
-    loader = BatchLoader(dataset, micro_batch=PER_DEVICE, workers=0)
+    loader = BatchLoader(dataset, micro_batch=PER_DEVICE, workers=0, stall_s=600)
     batches = list(loader.epoch(0, "mosaic"))[: DEVICES * GLOBAL_BATCHES]
     criterion = Criterion(store.skeleton)
     print("| phase | spread of positives | ours to eight devices | batch to batch |")

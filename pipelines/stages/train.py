@@ -216,7 +216,8 @@ def validator(store: Store, recipe: Recipe) -> Callable[[RTMO], Mapping[str, flo
 
 def save_sample_batch(dataset: TrainingSet, config: TrainConfig, path: Path) -> None:
     """Draw the first pictures of the first epoch with their targets, as the network sees them."""
-    loader = BatchLoader(dataset, micro_batch=min(SAMPLE_IMAGES, dataset.num_samples(0)), workers=0)
+    count = min(SAMPLE_IMAGES, dataset.num_samples(0))
+    loader = BatchLoader(dataset, micro_batch=count, workers=0, stall_s=config.loader_stall_s)
     batch = next(loader.epoch(0, phase_at(config.phases, 0).pipeline))
     pictures = [_draw(batch, row, dataset.skeleton) for row in range(len(batch.images))]
     if not cv2.imwrite(str(path), mosaic_grid(pictures)):

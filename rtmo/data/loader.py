@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from itertools import chain
-from multiprocessing import get_context
-from typing import NamedTuple
+from multiprocessing import active_children, connection, get_context
+from threading import Event, Thread, Timer
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,7 +25,21 @@ from rtmo.data.randomness import Purpose, generator
 from rtmo.malloc import keep_freed_memory
 from rtmo.structures import TargetBatch
 
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+DEATH_S = 2.0
+"""A process that died is known to be dead so long after the connection to it broke."""
+
 logger = logging.getLogger(__name__)
+
+
+class LoaderStalledError(TimeoutError):
+    """A batch was waited for longer than is allowed: a read hangs, or a worker is stuck."""
+
+
+class LoaderWorkerError(RuntimeError):
+    """A loader process ended before its work was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +76,9 @@ class BatchLoader:
     Order and content depend on the dataset's seed and the epoch only, not on the workers. They are
     fresh processes, not forks: a fork inherits the threads, locks and exit hooks of whatever else
     this process runs (in a Prefect flow every forked worker ends with status 1).
+
+    The process that trains never reads a picture in its own thread, so that it can stop waiting for
+    a read that hangs.
     """
 
     def __init__(
@@ -68,14 +87,27 @@ class BatchLoader:
         *,
         micro_batch: int,
         workers: int,
+        stall_s: float,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Prepare; workers start with the first epoch."""
+        """Prepare; workers start with the first epoch.
+
+        Args:
+            dataset: makes the samples.
+            micro_batch: samples per batch.
+            workers: processes that make batches; 0 makes them in a thread of this one.
+            stall_s: seconds to wait for one batch, the start of the workers included.
+            rank: which of the training processes this one is.
+            world_size: how many of them share an epoch.
+        """
         self._dataset = dataset
         self._micro_batch = micro_batch
         self._rank, self._world_size = rank, world_size
+        self._stall_s = stall_s
         self._requests: list[Request] = []
+        self._processes: set[BaseProcess] = set()
+        self._gave_up = Event()
         self._make = _BatchMaker(dataset)
         self._workers: DataLoader[Batch] | None = None
         if workers > 0:
@@ -96,6 +128,9 @@ class BatchLoader:
 
         Raises:
             ValueError: if the epoch has fewer samples than one batch on every rank.
+            LoaderStalledError: while iterating, after `stall_s` without a batch; workers get killed
+                for it, which takes up to 5 seconds more to be seen.
+            LoaderWorkerError: while iterating, within about 5 seconds of a worker's death.
         """
         num_samples = self._dataset.num_samples(epoch)
         count = num_batches(num_samples, self._micro_batch, self._world_size)
@@ -110,9 +145,62 @@ class BatchLoader:
         batches = order.reshape(count, self._world_size, self._micro_batch)[:, self._rank]
         requests = [Request(epoch, pipeline, tuple(row)) for row in batches[start_batch:].tolist()]
         if self._workers is None:
-            return _warn_of_unreadable(map(self._make.__getitem__, requests))
+            return _warn_of_unreadable(self._made_here(requests))
+        return _warn_of_unreadable(self._made_by(self._workers, requests))
+
+    def _made_here(self, requests: Sequence[Request]) -> Iterator[Batch]:
+        """Each in a thread that this process can leave behind, even when it exits."""
+        for request in requests:
+            future: Future[Batch] = Future()
+            arguments = (self._make, request, future)
+            Thread(target=_fulfil, args=arguments, name="batch", daemon=True).start()
+            if not wait([future], self._stall_s).done:
+                raise self._stalled(request)
+            yield future.result()
+
+    def _made_by(self, workers: DataLoader[Batch], requests: Sequence[Request]) -> Iterator[Batch]:
+        """From the processes; those that are stuck get killed."""
         self._requests[:] = requests
-        return _warn_of_unreadable(self._workers)
+        batches: Iterator[Batch] | None = None
+        for request in requests:
+            # It does not hold this object, or the workers would live until it has run out.
+            watch = Timer(self._stall_s, _give_up, (self._processes, self._gave_up))
+            watch.daemon = True
+            watch.start()
+            try:
+                if batches is None:
+                    batches = self._begin(workers)
+                batch = next(batches)
+            except (RuntimeError, OSError, EOFError) as error:
+                if self._gave_up.is_set():
+                    raise self._stalled(request) from error
+                # Torch notices a missing process, or fails to fetch the tensors it left behind.
+                if not connection.wait([one.sentinel for one in self._processes], DEATH_S):
+                    raise
+                raise LoaderWorkerError(
+                    f"a loader process died ({error}) before {_words(request)} were there; one "
+                    "that is killed from outside is mostly one for which memory did not suffice: "
+                    "lower train.workers, or give a container more memory and /dev/shm"
+                ) from error
+            finally:
+                watch.cancel()
+            yield batch
+
+    def _begin(self, workers: DataLoader[Batch]) -> Iterator[Batch]:
+        """Start the processes, or take them up again."""
+        others = set(active_children())
+        batches = iter(workers)
+        if not self._processes:
+            self._processes |= set(active_children()) - others
+        return batches
+
+    def _stalled(self, request: Request) -> LoaderStalledError:
+        return LoaderStalledError(
+            f"no batch for {self._stall_s:g} s, waiting for {_words(request)}: a read hangs or a "
+            "loader process is stuck. See whether the disk or network share of the dataset "
+            "answers, then run the training again, which goes on from its last checkpoint; where "
+            "reading is only slow, raise train.loader_stall_s"
+        )
 
 
 class Request(NamedTuple):
@@ -121,6 +209,12 @@ class Request(NamedTuple):
     epoch: int
     pipeline: Pipeline
     indices: tuple[int, ...]
+
+
+def _words(request: Request) -> str:
+    """For a person: how to ask the dataset for the same samples."""
+    samples = ", ".join(map(str, request.indices))
+    return f"samples {samples} of epoch {request.epoch} ({request.pipeline})"
 
 
 def collate(samples: Sequence[Sample], num_keypoints: int) -> Batch:
@@ -190,6 +284,20 @@ class _BatchMaker(Dataset[Batch]):
     def __getitem__(self, request: Request) -> Batch:
         samples = self._dataset.samples(request.epoch, request.indices, request.pipeline)
         return collate(samples, self._dataset.num_keypoints)
+
+
+def _fulfil(make: _BatchMaker, request: Request, future: Future[Batch]) -> None:
+    try:
+        future.set_result(make[request])
+    except Exception as error:  # noqa: BLE001 - raised again by the one who waits
+        future.set_exception(error)
+
+
+def _give_up(workers: set[BaseProcess], gave_up: Event) -> None:
+    """End the workers, also those that are stopped: no exit of this process waits for them."""
+    gave_up.set()
+    for worker in workers:
+        worker.kill()
 
 
 def _settle_in(worker: int) -> None:  # noqa: ARG001 - torch's signature

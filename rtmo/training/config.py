@@ -82,6 +82,8 @@ class TrainConfig(Config):
     of the global batch; norms see the micro-batches of their own process."""
     workers: int = Field(0, ge=0)
     """Loader processes of each training process."""
+    loader_stall_s: float = Field(600, gt=0)
+    """Seconds without a batch after which the loader counts as stuck and the training ends."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Lightning Fabric's precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -116,6 +116,9 @@ def fit(
         MicroBatchTooLargeError: if a step does not fit into memory.
         DivergenceError: if more than `max_skipped_steps` consecutive steps are non-finite.
         CheckpointError: if there are checkpoints and none can be read.
+        LoaderStalledError: if no batch came for `loader_stall_s` seconds; as after a kill, the run
+            goes on from its last checkpoint.
+        LoaderWorkerError: if a loader process died; likewise.
     """
     training = _Training(model, dataset, config, callbacks, checkpoints, multiscale)
     training.resume()
@@ -148,6 +151,7 @@ class _Training:
             dataset,
             micro_batch=config.micro_batch,
             workers=config.workers,
+            stall_s=config.loader_stall_s,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
         )

@@ -97,7 +97,7 @@ def batch_of(processed, *, only_merged):
         Store.open(processed / name) for name in ("train", f"{MERGED}/embedded-crowdpose")
     )
     dataset = TrainingSet(main, 96, AugmentConfig(), 0, [MergedStore(other, 1.0, 1)])
-    loader = BatchLoader(dataset, micro_batch=dataset.num_samples(0), workers=0)
+    loader = BatchLoader(dataset, micro_batch=dataset.num_samples(0), workers=0, stall_s=60)
     batch = next(loader.epoch(0, "letterbox"))
     rows = [name.startswith("embedded-crowdpose/") == only_merged for name in batch.image_names]
     chosen = torch.tensor(rows).nonzero()[:, 0]

@@ -2,7 +2,11 @@
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import fields
 from itertools import chain
 
@@ -12,7 +16,14 @@ import torch
 
 from rtmo.data.config import AugmentConfig
 from rtmo.data.dataset import TrainingSet
-from rtmo.data.loader import BatchLoader, collate, epoch_order, num_batches
+from rtmo.data.loader import (
+    BatchLoader,
+    LoaderStalledError,
+    LoaderWorkerError,
+    collate,
+    epoch_order,
+    num_batches,
+)
 from rtmo.store import Store
 
 
@@ -22,7 +33,7 @@ def dataset(random_store):
 
 
 def batches(dataset, epoch=2, pipeline="mosaic", start_batch=0, micro_batch=4, workers=0, **ranks):
-    loader = BatchLoader(dataset, micro_batch=micro_batch, workers=workers, **ranks)
+    loader = BatchLoader(dataset, micro_batch=micro_batch, workers=workers, stall_s=60, **ranks)
     return list(loader.epoch(epoch, pipeline, start_batch))
 
 
@@ -44,7 +55,7 @@ def test_workers_do_not_change_the_batches(dataset, workers, pipeline):
 
 
 def test_workers_go_on_to_the_next_epoch(dataset):
-    loader = BatchLoader(dataset, micro_batch=4, workers=2)
+    loader = BatchLoader(dataset, micro_batch=4, workers=2, stall_s=60)
     for epoch, pipeline in enumerate(("mosaic", "letterbox", "mosaic")):
         here = batches(dataset, epoch, pipeline)
         for a, b in zip(here, loader.epoch(epoch, pipeline), strict=True):
@@ -52,7 +63,7 @@ def test_workers_go_on_to_the_next_epoch(dataset):
 
 
 def test_an_abandoned_epoch_leaves_nothing_to_the_next(dataset):
-    loader = BatchLoader(dataset, micro_batch=4, workers=2)
+    loader = BatchLoader(dataset, micro_batch=4, workers=2, stall_s=60)
     next(loader.epoch(0, "mosaic"))
     for a, b in zip(batches(dataset, 1), loader.epoch(1, "mosaic"), strict=True):
         assert_same(a, b)
@@ -146,3 +157,64 @@ def test_unreadable_pictures_are_warned_of_by_id(random_store, caplog, workers):
     shown = batches(dataset, pipeline="letterbox", micro_batch=6, workers=workers)
     assert shown[0].unreadable == ("random/51",)
     assert "pictures random/51 did not decode" in caplog.text
+
+
+HANGING = """
+import os, sys
+from rtmo.data.loader import BatchLoader
+
+class OnADeadDisk:
+    seed = 0
+    num_keypoints = 17
+
+    def num_samples(self, epoch):
+        return 8
+
+    def samples(self, epoch, indices, pipeline):
+        return open(sys.argv[1], "rb").read()
+
+next(BatchLoader(OnADeadDisk(), micro_batch=4, workers=0, stall_s=0.5).epoch(3, "letterbox"))
+"""
+
+
+def test_a_read_that_hangs_ends_the_process_with_an_error_that_says_what_was_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "picture.jpg")  # opening it waits for a writer, for ever
+    command = [sys.executable, "-c", HANGING, tmp_path / "picture.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    samples = ", ".join(map(str, epoch_order(8, seed=0, epoch=3)[:4]))
+    assert f"no batch for 0.5 s, waiting for samples {samples} of epoch 3 (letterbox)" in last
+    assert "raise train.loader_stall_s" in last
+
+
+def workers_of(loader, first_epoch):
+    """Process ids of the loader's workers, after their first batch."""
+    before = {child.pid for child in multiprocessing.active_children()}
+    next(first_epoch)
+    return sorted({child.pid for child in multiprocessing.active_children()} - before)
+
+
+def test_a_worker_that_dies_is_noticed_within_seconds(dataset):
+    loader = BatchLoader(dataset, micro_batch=4, workers=1, stall_s=60)
+    epoch = loader.epoch(0, "mosaic")
+    (worker,) = workers_of(loader, epoch)
+    os.kill(worker, signal.SIGKILL)
+    start = time.monotonic()
+    with pytest.raises(LoaderWorkerError, match=r"process died .* of epoch 0.*lower train.workers"):
+        list(epoch)
+    assert time.monotonic() - start < 15
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_stuck_is_given_up_and_ended(dataset):
+    loader = BatchLoader(dataset, micro_batch=4, workers=2, stall_s=20)
+    epoch = loader.epoch(0, "mosaic")
+    workers = workers_of(loader, epoch)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    start = time.monotonic()
+    with pytest.raises(LoaderStalledError, match="no batch for 20 s, waiting for samples"):
+        list(epoch)
+    assert 20 <= time.monotonic() - start < 40
+    assert not {child.pid for child in multiprocessing.active_children()} & set(workers)

@@ -109,7 +109,7 @@ def test_every_person_keeps_the_annotated_joints_of_its_own_set(random_store):
 def test_an_epoch_of_the_loader_ends_earlier_once_a_store_has_left(stores, workers):
     main, other = stores
     dataset = TrainingSet(main, 64, AugmentConfig(), 0, [MergedStore(other, 0.5, 1)])
-    loader = BatchLoader(dataset, micro_batch=10, workers=workers)
+    loader = BatchLoader(dataset, micro_batch=10, workers=workers, stall_s=60)
     both, alone = (list(loader.epoch(epoch, "letterbox")) for epoch in (0, 1))
     assert (len(both), len(alone)) == (5, 3)
     names = [name.split("/")[0] for name in chain.from_iterable(b.image_names for b in both)]

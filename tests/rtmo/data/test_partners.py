@@ -42,7 +42,7 @@ def test_pictures_of_a_batch_are_decoded_once(random_store, partners):
 def test_workers_do_not_change_the_batches(random_store):
     dataset = training_set(random_store(40), "batch")
     here, there = (
-        list(BatchLoader(dataset, micro_batch=4, workers=workers).epoch(2, "mosaic"))
+        list(BatchLoader(dataset, micro_batch=4, workers=workers, stall_s=60).epoch(2, "mosaic"))
         for workers in (0, 2)
     )
     assert len(here) == dataset.num_samples(2) // 4

@@ -1,10 +1,12 @@
 import math
+import os
 
 import pytest
 import torch
 
 from rtmo.data.config import AugmentConfig
 from rtmo.data.dataset import TrainingSet
+from rtmo.data.loader import LoaderStalledError
 from rtmo.data.mixture import MergedStore
 from rtmo.losses.config import LossConfig
 from rtmo.model import build_rtmo
@@ -201,3 +203,25 @@ def test_a_phase_trains_at_its_own_input_size(tiny_store, tmp_path):
     assert len(sides) == result.steps * 2  # two micro-batches a step
     assert set(sides[:half]) == {(96, 96)}
     assert set(sides[half:]) == {(64, 64)}
+
+
+def test_a_run_whose_loader_hangs_ends_and_goes_on_from_its_last_checkpoint(tiny_store, tmp_path):
+    pipe = tmp_path / "picture.jpg"
+    os.mkfifo(pipe)  # reading it waits for a writer, for ever
+
+    class DyingDisk(TrainingSet):
+        def samples(self, epoch, indices, pipeline):
+            if epoch == 1:
+                pipe.read_bytes()
+            return super().samples(epoch, indices, pipeline)
+
+    config = CONFIG.model_copy(update={"loader_stall_s": 3.0})
+    dataset = DyingDisk(Store.open(tiny_store), 64, AugmentConfig(), config.seed)
+    torch.manual_seed(config.seed)
+    with open_checkpoints(tmp_path / "cut") as checkpoints:
+        with pytest.raises(LoaderStalledError, match=r"no batch for 3 s, .* of epoch 1"):
+            fit(build_rtmo("t"), dataset, config, callbacks(), checkpoints)
+        assert checkpoints.load_latest().position.step == 2
+    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))  # lets the hanging thread go
+    continued = run(tiny_store, tmp_path / "cut")
+    assert_same_weights(run(tiny_store, tmp_path / "whole").last_weights, continued.last_weights)

@@ -137,7 +137,8 @@ def half_unlabelled(tmp_path):
 def test_a_process_without_positives_does_not_hold_up_the_other(half_unlabelled, tmp_path):
     dataset = TrainingSet(Store.open(half_unlabelled), 64, AugmentConfig(), 0)
     ranks = [
-        BatchLoader(dataset, micro_batch=1, workers=0, rank=rank, world_size=2) for rank in (0, 1)
+        BatchLoader(dataset, micro_batch=1, workers=0, stall_s=60, rank=rank, world_size=2)
+        for rank in (0, 1)
     ]
     people = [
         [bool(batch.targets.is_person.any()) for batch in loader.epoch(0, "letterbox")]
