@@ -27,7 +27,7 @@ from rtmo.training.memory import MicroBatchTooLargeError, is_out_of_memory, larg
 from rtmo.training.optim import build_optimizer, learning_rate, set_learning_rate
 from rtmo.training.phases import phase_at
 from rtmo.training.reporting import Reporter, StepFigures, warn_if_loader_bound
-from rtmo.training.step import TrainingStep, Truth
+from rtmo.training.step import TrainingStep, Truth, compile_forward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,6 +164,7 @@ class _Training:
         self.step_module = TrainingStep(model, criterion)
         self.module, self.wrapped_optimizer = self.fabric.setup(self.step_module, self.optimizer)
         self.ema = Ema(self.model, config.ema)
+        compile_forward(self.model, config.compile)
 
         self.clock = Clock()
         self.position = Position(step=0, epoch=0, batch=0)

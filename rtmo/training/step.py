@@ -1,8 +1,8 @@
-"""One forward pass to one loss, as a module: what DDP and torch.compile wrap."""
+"""One forward pass to one loss, as a module: what DDP wraps."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rtmo.losses.criterion import Criterion
     from rtmo.model.rtmo import RTMO
     from rtmo.structures import TargetBatch
+
+COMPILED_SIZES = 64
+"""Input sizes a run may meet; beyond torch's own limit of 8 the rest would silently run eager."""
 
 
 class Truth:
@@ -54,3 +57,19 @@ class TrainingStep(nn.Module):
             losses.num_positives, dtype=torch.float32, device=images.device
         )
         return losses.total, figures
+
+
+def compile_forward(model: RTMO, policy: Literal["off", "per_size", "any_size"]) -> None:
+    """Let torch.compile make the kernels of `model(images)`, in place.
+
+    Names of weights stay, and a copy made before or after is an ordinary model. The losses stay
+    eager: their shapes change with the number of people.
+
+    Args:
+        model: on its device, in its memory format.
+        policy: `train.compile`.
+    """
+    if policy == "off":
+        return
+    is_dynamic = policy == "any_size"
+    model.compile(dynamic=is_dynamic, recompile_limit=COMPILED_SIZES)

@@ -225,3 +225,26 @@ def test_a_run_whose_loader_hangs_ends_and_goes_on_from_its_last_checkpoint(tiny
     os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))  # lets the hanging thread go
     continued = run(tiny_store, tmp_path / "cut")
     assert_same_weights(run(tiny_store, tmp_path / "whole").last_weights, continued.last_weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["per_size", "any_size"])
+def test_a_compiled_run_that_is_stopped_ends_with_the_same_bits_under_plain_names(
+    tiny_store, tmp_path, policy
+):
+    config = CONFIG.model_copy(update={"compile": policy, "phases": CONFIG.phases[:1]})
+    sides = (64, 96)
+    undisturbed = run(tiny_store, tmp_path / "undisturbed", config, multiscale=sides)
+    plain = config.model_copy(update={"compile": "off", "epochs": 1})
+    eager = run(tiny_store, tmp_path / "eager", plain, multiscale=sides)
+    assert undisturbed.last_weights.keys() == eager.last_weights.keys()
+    assert undisturbed.history[1]["loss"] == pytest.approx(eager.history[1]["loss"], rel=1e-3)
+
+    questions = iter(range(100))
+    stopping = callbacks(should_stop=lambda: next(questions) == 2)
+    with pytest.raises(TrainingInterrupted, match="stopped at step 3"):
+        run(tiny_store, tmp_path / "stopped", config, stopping, sides)
+    torch.compiler.reset()  # as in a new process
+    continued = run(tiny_store, tmp_path / "stopped", config, multiscale=sides)
+    assert_same_weights(undisturbed.last_weights, continued.last_weights)
+    assert undisturbed.history == continued.history
