@@ -83,6 +83,17 @@ def preset(name: Annotated[str, typer.Argument(help="A file in presets/, without
     print("\n".join(changed) or "params.yaml has these values already")
 
 
+@app.command(epilog="Example: rtmo-pipeline fit-batch")
+def fit_batch() -> None:
+    """Find the largest train.micro_batch that this machine's memory holds; changes nothing.
+
+    Takes a few steps of the training in params.yaml, on its converted dataset.
+    """
+    from pipelines.batch_advice import batch_advice
+
+    print(batch_advice(checkout()))
+
+
 @app.command(
     epilog="Example: rtmo-pipeline init --data export.zip --weights rtmo-s-body7 --licence ours:yes"
 )
