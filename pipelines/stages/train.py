@@ -40,6 +40,7 @@ from rtmo.model.initialisation import calm_classifier
 from rtmo.model.weights import load_for_training, save_weights
 from rtmo.store import Store
 from rtmo.training.checkpoint import CheckpointFolder, open_checkpoints
+from rtmo.training.checkpoint_store import CheckpointStore
 from rtmo.training.loop import Callbacks, FitResult, TrainingInterrupted, fit
 from rtmo.training.phases import phase_at
 from rtmo.training.ranks import is_first, is_rank, start_ranks
@@ -355,7 +356,9 @@ def run_stage(run: StageRun, should_stop: Callable[[], bool]) -> None:
     }
     states = paths.runs / "checkpoints"
     former = None if params.train.resume_from is None else states / params.train.resume_from
-    with open_checkpoints(states / run.hash, former) as checkpoints:
+    url = params.train.checkpoint_store
+    store = None if url is None else CheckpointStore(url)
+    with open_checkpoints(states / run.hash, former, store) as checkpoints:
         with (
             open_tracking(paths).training_run(run.hash, settings, tags) as reporter,
             run.publish(paths.trained) as out,

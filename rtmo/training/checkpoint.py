@@ -20,8 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rtmo.training.checkpoint_store import BackgroundCopies
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rtmo.training.checkpoint_store import CheckpointStore
 
 KEEP = 2
 """Checkpoints kept; the older one is there in case the newer one is damaged."""
@@ -60,12 +64,18 @@ class Checkpoint:
 class CheckpointFolder:
     """The checkpoints of one training run; made by `open_checkpoints`."""
 
-    def __init__(self, path: Path, continue_from: Path | None) -> None:
+    def __init__(
+        self, path: Path, continue_from: Path | None, store: CheckpointStore | None
+    ) -> None:
         self.path = path
         self._continue_from = continue_from
+        self._store = store
+        self._copies = None if store is None else BackgroundCopies(store)
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write one checkpoint; it replaces all but the newest of the others.
+
+        Where there is a store, a copy goes there in the background.
 
         Raises:
             OSError: disk full or not writable; the former checkpoints are untouched.
@@ -76,6 +86,8 @@ class CheckpointFolder:
         final = _write(self.path / f"step-{position.step:09d}.pt", content)
         for old in self._newest_first()[KEEP:]:
             old.unlink()
+        if self._copies is not None:
+            self._copies.add(final)
         return final
 
     def dump(self, name: str, state: dict[str, Any]) -> Path:
@@ -86,19 +98,28 @@ class CheckpointFolder:
         """Remove the checkpoints of a run whose result has been published."""
         for file in self._newest_first():
             file.unlink()
+        if self._copies is not None:
+            self._copies.clear(self.path)
+
+    def finish_copies(self) -> None:
+        """Wait until the newest checkpoint is in the store, or it is clear that it will not be."""
+        if self._copies is not None:
+            self._copies.finish()
 
     def load_latest(self) -> Checkpoint | None:
         """The newest readable checkpoint; None where there is no checkpoint at all.
 
-        Where this run has none, the newest one of the run it continues on purpose.
+        Where this run has none, the newest one of the run it continues on purpose. What a store
+        has besides is fetched first.
 
         Raises:
             CheckpointError: if there are checkpoints and not one of them can be read, or if the run
                 to be continued has none.
+            CheckpointStoreError: if the store does not answer.
         """
-        files = self._newest_first()
+        files = self._with_copies(self.path)
         if not files and self._continue_from is not None:
-            files = _checkpoints(self._continue_from)
+            files = self._with_copies(self._continue_from)
             if not files:
                 raise CheckpointError(f"nothing to continue from in {self._continue_from}")
         for damaged, file in enumerate(files):
@@ -122,12 +143,20 @@ class CheckpointFolder:
             )
         return None
 
+    def _with_copies(self, run: Path) -> list[Path]:
+        """The checkpoints of a run, the newest first, after fetching what only the store has."""
+        if self._store is not None:
+            self._store.fetch_newer(run)
+        return _checkpoints(run)
+
     def _newest_first(self) -> list[Path]:
         return _checkpoints(self.path)
 
 
 @contextmanager
-def open_checkpoints(path: Path, continue_from: Path | None = None) -> Iterator[CheckpointFolder]:
+def open_checkpoints(
+    path: Path, continue_from: Path | None = None, store: CheckpointStore | None = None
+) -> Iterator[CheckpointFolder]:
     """The folder, locked while the context lasts; files of an interrupted write are removed.
 
     The lock belongs to the process: it goes when the process ends, however it ends.
@@ -135,6 +164,7 @@ def open_checkpoints(path: Path, continue_from: Path | None = None) -> Iterator[
     Args:
         path: folder of this run's checkpoints; made if absent.
         continue_from: folder of another run, read where this run has no checkpoint of its own.
+        store: gets copies, and has those of runs begun on another machine.
 
     Raises:
         CheckpointError: if another process holds the folder.
@@ -154,7 +184,11 @@ def open_checkpoints(path: Path, continue_from: Path | None = None) -> Iterator[
         lock.flush()
         for partial in path.glob("*.partial"):
             partial.unlink()
-        yield CheckpointFolder(path, continue_from)
+        folder = CheckpointFolder(path, continue_from, store)
+        try:
+            yield folder
+        finally:
+            folder.finish_copies()
 
 
 def write_atomically(final: Path, *parts: bytes | memoryview) -> None:

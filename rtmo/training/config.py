@@ -106,6 +106,10 @@ class TrainConfig(Config):
     """Epochs between validations; the last epoch is always validated."""
     checkpoint_every_steps: int = Field(gt=0)
     """Optimiser steps between resume checkpoints."""
+    checkpoint_store: str | None = Field(None, pattern=r"^[a-z0-9+.-]+://[^@]+$")
+    """URL of an existing bucket or folder that also gets the checkpoints (`s3://bucket/runs`), so
+    that another machine can go on; null keeps them on this one. Secrets come from the
+    environment."""
     resume_from: str | None = None
     """Stage hash of another run to continue on purpose; None continues this run only."""
     classifier_init: Literal["published", "calm"] = "published"
