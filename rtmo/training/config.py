@@ -88,10 +88,9 @@ class TrainConfig(Config):
     """Lightning Fabric's precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU when there is one."""
-    compile: Literal["off", "per_size", "any_size"] = "off"
-    """Whether torch.compile makes the network's kernels: one set per input size, or one set for all
-    sizes. There is no automatic mode: what it compiles depends on the sizes met so far, so a
-    resumed run would compute other bits. docs/training.md says when each pays."""
+    compile: Literal["off", "per_size"] = "off"
+    """Whether torch.compile makes the network's kernels, one set for each input size that a run
+    meets. docs/training.md says when that pays."""
     cpu_threads: int = Field(2, gt=0)
     """Threads of the CPU kernels; runs on a CPU give the same bits only at the same number."""
     max_skipped_steps: int = Field(10, ge=0)

@@ -59,7 +59,7 @@ class TrainingStep(nn.Module):
         return losses.total, figures
 
 
-def compile_forward(model: RTMO, policy: Literal["off", "per_size", "any_size"]) -> None:
+def compile_forward(model: RTMO, policy: Literal["off", "per_size"]) -> None:
     """Let torch.compile make the kernels of `model(images)`, in place.
 
     Names of weights stay, and a copy made before or after is an ordinary model. The losses stay
@@ -69,7 +69,9 @@ def compile_forward(model: RTMO, policy: Literal["off", "per_size", "any_size"])
         model: on its device, in its memory format.
         policy: `train.compile`.
     """
-    if policy == "off":
-        return
-    is_dynamic = policy == "any_size"
-    model.compile(dynamic=is_dynamic, recompile_limit=COMPILED_SIZES)
+    if policy == "per_size":
+        from torch._dynamo import config  # loads the compiler: seconds
+
+        # Before torch 2.13 there is only this limit, of the whole process.
+        config.recompile_limit = COMPILED_SIZES
+        model.compile(dynamic=False)
