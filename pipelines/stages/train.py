@@ -131,6 +131,9 @@ def train(processed: Path, out: Path, recipe: Recipe, surroundings: Surroundings
             surroundings.checkpoints,
             recipe.augment.multiscale,
         )
+    cost = {"images_seen": result.images_seen, "device_hours": device_hours(result)}
+    for reporter in surroundings.reporters:
+        reporter.log_metrics(result.steps, cost)
     shutil.copy(picture, out)
     write_outputs(out, recipe, stores, result)
     return result
@@ -309,6 +312,11 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def device_hours(result: FitResult) -> float:
+    """Hours of a GPU, or of a process on CPUs, that the run took; former processes included."""
+    return result.processes * sum(result.clock.seconds().values()) / 3600
+
+
 def timing(result: FitResult) -> dict[str, float]:
     """Where the time went; differs from run to run, so it is kept apart from the outputs."""
     seconds = result.clock.seconds()
@@ -316,6 +324,7 @@ def timing(result: FitResult) -> dict[str, float]:
     training = total - seconds["validation"]
     return {
         "total_s": total,
+        "device_hours": device_hours(result),
         **{f"{name}_s": value for name, value in seconds.items()},
         "images_per_s": result.images_seen / training,
         "share_outside_forward_backward": 1 - seconds["forward_backward"] / total,

@@ -86,6 +86,8 @@ class FitResult:
     """Images those steps were taken on, over all processes."""
     skipped_steps: int
     """Steps left out because of a non-finite loss or gradient."""
+    processes: int
+    """Processes on all hosts, one device each."""
     clock: Clock
     """Where the time went, former processes of a resumed run included."""
 
@@ -206,6 +208,7 @@ class _Training:
             steps=self.position.step,
             images_seen=self.position.step * self.config.global_batch,
             skipped_steps=self.skipped,
+            processes=self.fabric.world_size,
             clock=self.clock,
         )
 

@@ -78,9 +78,10 @@ def record(index):
 class Pictures:
     def __init__(self):
         self.seen = {}
+        self.last_metrics = {}
 
-    def log_metrics(self, _step, _metrics):
-        pass
+    def log_metrics(self, _step, metrics):
+        self.last_metrics = dict(metrics)
 
     def log_image(self, name, path):
         self.seen[name] = path.read_bytes()
@@ -122,6 +123,10 @@ def test_two_runs_write_the_same_bytes_and_everything_the_pipeline_reads(process
     metrics = json.loads((first / "metrics.json").read_text())
     assert (metrics["steps"], metrics["images_seen"], metrics["untrained_AP"]) == (2, 8, 0.0)
     assert reporter.seen["sample_batch"] == (first / "sample_batch.png").read_bytes()
+
+    cost = reporter.last_metrics
+    assert cost["images_seen"] == 8
+    assert 0 < cost["device_hours"] <= timing(result)["device_hours"]
 
     seconds = timing(result)
     assert seconds["images_per_s"] > 0
