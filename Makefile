@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+KILLS ?= 100
 
 # DVC runs the stages with the `python` it finds first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -32,8 +33,8 @@ test: .venv/.ready  ## The test suite without its slow part
 test-all: .venv/.ready  ## Every test: mutations, kills, whole pipelines
 	@$(BIN)/python -m pytest -q
 
-chaos: .venv/.ready  ## Kill each component at each stage, and the services
-	@$(BIN)/python -m pytest -q tests/pipelines/flows/test_chaos.py tests/pipelines/test_services.py
+chaos: .venv/.ready  ## Kill each component at each stage, the services, and training KILLS times
+	@$(BIN)/python -m pytest -q --kills $(KILLS) tests/rtmo/training/test_kill.py tests/pipelines/flows/test_chaos.py tests/pipelines/test_services.py
 
 verify-gpu: .venv/.ready  ## Build, run, compare and time engines on this machine's GPU; appends a receipt
 	@PYTHONPATH=. $(BIN)/python benchmarks/verify_gpu.py

@@ -29,6 +29,17 @@ def shared() -> Path:
     return folder
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The number that `make chaos KILLS=...` sets."""
+    parser.addoption("--kills", type=int, default=2, help="how often a training is killed")
+
+
+@pytest.fixture(scope="session")
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often a training is killed."""
+    return int(request.config.getoption("--kills"))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the checkout under test."""
