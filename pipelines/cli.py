@@ -23,7 +23,6 @@ from pipelines.data_cli import data
 from pipelines.params import load_params
 from pipelines.paths import checkout
 from pipelines.services_cli import services
-from pipelines.serving import DEFAULT_PORT
 from rtmo.formats.label_set import LabelFormat
 
 app = typer.Typer(
@@ -261,7 +260,7 @@ def inspect(
 @app.command(epilog="Example: rtmo-pipeline predict photo.jpg")
 def predict(image: Annotated[Path, typer.Argument(help="JPEG or PNG file.")]) -> None:
     """People that the champion finds in one picture, as JSON in original-image pixels."""
-    from pipelines.serving import predict_with_champion
+    from pipelines.serving.champion import predict_with_champion
 
     paths = checkout()
     name = load_params(paths.root).registration.name
@@ -270,13 +269,34 @@ def predict(image: Annotated[Path, typer.Argument(help="JPEG or PNG file.")]) ->
 
 @app.command(epilog="Example: rtmo-pipeline serve --port 5002")
 def serve(
-    port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = DEFAULT_PORT,
+    model: Annotated[
+        str | None,
+        typer.Option(help="models:/NAME@ALIAS, file or folder; default: the champion."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to bind to.")] = 5002,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of this server besides localhost; may be given again."),
+    ] = None,
 ) -> None:
-    """Answer POST /invocations with the champion until stopped."""
-    from pipelines.serving import serve as answer_requests
+    """Answer pictures that are sent to POST /predict or POST /invocations, until stopped.
+
+    GET /health says which model answers. The alias is followed without dropping a request. Limits
+    are in the section `serve` of params.yaml.
+    """
+    from pipelines.serving.server import serve as answer_requests
 
     paths = checkout()
-    answer_requests(paths, load_params(paths.root).registration.name, port=port)
+    params = load_params(paths.root)
+    answer_requests(
+        paths,
+        model or f"models:/{params.registration.name}@champion",
+        params.serve,
+        host=host,
+        port=port,
+        allowed_hosts=allowed_host or (),
+    )
 
 
 def main() -> None:

@@ -94,6 +94,38 @@ class RegisterConfig(Config):
     """Errors that must not become more frequent, whatever AP says."""
 
 
+class ServeConfig(Config):
+    """Limits and batching of `rtmo-pipeline serve`."""
+
+    max_batch: int = Field(ge=1)
+    """Pictures in one forward pass at most."""
+    max_wait_ms: float = Field(ge=0)
+    """How long a picture waits for others to go with."""
+    max_waiting: int = Field(ge=1)
+    """Requests at once, and pictures of theirs, at most; more are sent away with 503."""
+    max_body_mb: float = Field(gt=0)
+    """Length of a request."""
+    max_pictures: int = Field(ge=1)
+    """Pictures in a request."""
+    max_megapixels: float = Field(gt=0, le=150)  # Pillow reads no header of more than 179
+    """Size of a picture, read from its header before anything is decoded."""
+    body_timeout_s: float = Field(gt=0)
+    """How long a request may take to arrive."""
+    poll_s: float = Field(gt=0)
+    """How often the registry is asked whether the alias moved."""
+    stop_timeout_s: int = Field(ge=0)
+    """How long requests that were begun may take once the server is told to stop."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ServeConfig:
+        if self.max_pictures > self.max_waiting:
+            raise ValueError(
+                f"max_pictures {self.max_pictures} is above max_waiting {self.max_waiting}: such a "
+                "request would never be taken"
+            )
+        return self
+
+
 Minutes = Annotated[float, Field(gt=0)]
 
 
@@ -131,6 +163,8 @@ class Params(Config):
     """Latency."""
     registration: RegisterConfig = Field(alias="register")  # `register` is a method of ABCMeta
     """The release gate; the section is called `register`."""
+    serve: ServeConfig
+    """The HTTP server."""
     timeouts_min: TimeoutParams
     """Limits for stages that hang."""
 

@@ -7,12 +7,10 @@ the model's own `code` folder; it must import nothing of `pipelines`.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from mlflow.models import set_model
@@ -20,7 +18,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
 from rtmo.deployment import load_predictor
-from rtmo.structures import Poses
+from rtmo.deployment.pictures import decode_picture
 
 
 class RtmoModel(PythonModel):
@@ -47,7 +45,7 @@ class RtmoModel(PythonModel):
             ValueError: if a cell is not a picture, naming the row.
         """
         images = [read_image(cell, row) for row, cell in enumerate(model_input["image"])]
-        return [answer(poses) for poses in self._predict(images)]
+        return [poses.to_lists() for poses in self._predict(images)]
 
 
 def read_image(cell: object, row: int) -> NDArray[np.uint8]:
@@ -71,23 +69,10 @@ def read_image(cell: object, row: int) -> NDArray[np.uint8]:
 
 def _decode(text: str, row: int) -> NDArray[np.uint8]:
     try:
-        encoded = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
-    except binascii.Error as error:
+        encoded = base64.b64decode(text, validate=True)
+    except ValueError as error:
         raise ValueError(f"row {row}: image is not base64 text ({error})") from None
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
-    if image is None:
-        raise ValueError(f"row {row}: the {len(encoded)} bytes are not a JPEG or PNG picture")
-    return np.asarray(image, np.uint8)
-
-
-def answer(poses: Poses) -> dict[str, Any]:
-    """One picture's people as plain lists."""
-    points = np.concatenate([poses.keypoints_xy, poses.keypoint_scores[..., None]], axis=2)
-    return {
-        "boxes_xyxy": poses.boxes_xyxy.astype(float).tolist(),
-        "scores": poses.scores.astype(float).tolist(),
-        "keypoints": points.astype(float).tolist(),
-    }
+    return decode_picture(encoded, f"row {row}: image")
 
 
 set_model(RtmoModel())

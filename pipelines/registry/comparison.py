@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.params import Params
 from pipelines.registry.gate import Comparison, LatencyChange, MetricChange
 from pipelines.tracking.store import Tracking
-from pipelines.tracking.versions import Version, attach_json, attached_json, download
+from pipelines.tracking.versions import PACKAGED_ONNX, Version, attach_json, attached_json, download
 from rtmo.deployment.latency import latency
 from rtmo.deployment.predictor import load_predictor
 from rtmo.deployment.runners import Predictor
@@ -29,8 +29,6 @@ BOOTSTRAP_SEED = 0
 LATENCY_ROUNDS = 9
 MIN_IMAGES = 2
 """Images that can be resampled."""
-PACKAGED_ONNX = "artifacts/rtmo.onnx"
-"""Where a version keeps its complete form."""
 
 Detections = Sequence[Mapping[str, Any]]
 

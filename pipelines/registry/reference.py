@@ -11,14 +11,13 @@ from pipelines.params import Params
 from pipelines.paths import Paths
 from pipelines.registry.candidate import sha256
 from pipelines.registry.comparison import (
-    PACKAGED_ONNX,
     GateData,
     champion_detections,
     open_predictor,
 )
 from pipelines.tracking.address import StoreUnavailableError
 from pipelines.tracking.store import Tracking, open_tracking
-from pipelines.tracking.versions import Version, download, find_champion
+from pipelines.tracking.versions import PACKAGED_ONNX, Version, download, find_champion
 from rtmo._config import Config
 
 log = logging.getLogger(__name__)

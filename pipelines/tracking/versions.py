@@ -21,6 +21,8 @@ from pipelines.tracking.store import Tracking
 
 CONTENT_HASH_TAG = "content_hash"
 MODEL_ID_TAG = "model_id"
+PACKAGED_ONNX = "artifacts/rtmo.onnx"
+"""Where a version keeps its complete form."""
 MAX_TAG_LENGTH = 5000  # MLflow's own limit for tags of a version
 
 
@@ -91,13 +93,33 @@ def get_version(tracking: Tracking, name: str, number: int) -> Version:
 
 def find_champion(tracking: Tracking, name: str) -> Version | None:
     """The version with the alias `champion`; None if nobody has it or nothing was registered."""
+    return find_alias(tracking, name, "champion")
+
+
+def find_alias(tracking: Tracking, name: str, alias: str) -> Version | None:
+    """The version with an alias; None if nobody has it or nothing was registered."""
     try:
-        found = tracking.client.get_model_version_by_alias(name, "champion")
+        found = tracking.client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None
     return get_version(tracking, name, int(found.version))
+
+
+def require_alias(tracking: Tracking, name: str, alias: str) -> Version:
+    """The version with an alias.
+
+    Raises:
+        UnknownVersionError: if nobody has it.
+    """
+    version = find_alias(tracking, name, alias)
+    if version is None:
+        raise UnknownVersionError(
+            f"{tracking.address.shown} has no {alias} of model {name!r}; `dvc repro` registers a "
+            "model, `rtmo-pipeline sync` brings back the one this workspace registered"
+        )
+    return version
 
 
 def all_versions(tracking: Tracking, name: str) -> tuple[Version, ...]:

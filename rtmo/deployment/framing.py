@@ -20,6 +20,8 @@ from rtmo.structures import Poses
 
 STRIDE = 32
 """Sides of the network input are multiples of it, pixels."""
+MAX_SIDE = 2**15 - 2
+"""Longest side of a picture that OpenCV warps, pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def check_picture(image: NDArray[Any]) -> NDArray[Any]:
     """The picture itself, if it is one.
 
     Raises:
-        ValueError: if it is not a non-empty BGR uint8 array of shape (H, W, 3).
+        ValueError: if it is not a non-empty BGR uint8 array of shape (H, W, 3), or is too long.
     """
     if not isinstance(image, np.ndarray):
         raise ValueError(  # noqa: TRY004 - every bad picture is a ValueError, whatever is wrong
@@ -115,5 +117,10 @@ def check_picture(image: NDArray[Any]) -> NDArray[Any]:
             f"a picture must be BGR uint8 of shape (H, W, 3), got {image.dtype} of shape "
             f"{image.shape}; grey and RGBA pictures need cv2.cvtColor, 16-bit and float ones "
             "a conversion to 0..255 first"
+        )
+    if max(image.shape) > MAX_SIDE:
+        raise ValueError(
+            f"a picture of {image.shape[1]} x {image.shape[0]} is too long for OpenCV, which warps "
+            f"sides up to {MAX_SIDE}; scale it down or cut it"
         )
     return image

@@ -50,24 +50,37 @@ def read_picture(path: Path) -> NDArray[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no picture {path}")
     content = path.read_bytes()
-    if is_cut_off(content):
-        raise PictureError(
-            f"{path} is cut off: its end marker is missing after {len(content)} bytes; "
-            "copy or download it again"
-        )
     if content.startswith(GIF_START):
         raise PictureError(
             f"{path} is a GIF, which may hold many frames; name it .gif to have it read as a video"
+        )
+    return decode_picture(content, str(path))
+
+
+def decode_picture(content: bytes, source: str) -> NDArray[Any]:
+    """A picture as `read_picture` gives it, from the content of its file.
+
+    Args:
+        content: encoded picture.
+        source: what to call it in messages.
+
+    Raises:
+        PictureError: if it is cut off or is not a picture.
+    """
+    if is_cut_off(content):
+        raise PictureError(
+            f"{source} is cut off: its end marker is missing after {len(content)} bytes; "
+            "copy or download it again"
         )
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise PictureError(
-            f"{path} ({len(content)} bytes) is refused by OpenCV: {error.err or error}; it is "
+            f"{source} ({len(content)} bytes) is refused by OpenCV: {error.err or error}; it is "
             "empty, damaged, or has more pixels than OpenCV takes (2^30)"
         ) from error
     if image is None:
-        raise PictureError(f"{path} is not a picture that OpenCV can read ({len(content)} bytes)")
+        raise PictureError(f"{source} is not a picture that OpenCV can read ({len(content)} bytes)")
     return image
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from pipelines.registry.release import register
-from pipelines.serving import predict_with_champion, serve_command, serve_environment
+from pipelines.serving.champion import predict_with_champion
 from pipelines.tracking.versions import UnknownVersionError
 
 GOOD = (0.0, 0.0)
@@ -81,16 +81,20 @@ def test_the_champion_answers_for_one_picture(tracking, paths, make_workspace, p
 
 
 @pytest.mark.slow
-def test_the_served_champion_answers_requests_and_refuses_nonsense(
-    tracking, paths, make_workspace, picture
+def test_mlflows_own_server_answers_with_the_champion_and_refuses_nonsense(
+    tracking, paths, make_workspace, picture, outside
 ):
     register(tracking, make_workspace(paths, GOOD))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        serve_command("rtmo", port),
-        env=serve_environment(paths),
+        [
+            *(sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"),
+            *("--model-uri", "models:/rtmo@champion", "--port", str(port)),
+        ],
+        # MLflow starts `uvicorn` by its bare name.
+        env={**outside, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{outside['PATH']}"},
         cwd=paths.root,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

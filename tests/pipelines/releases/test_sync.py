@@ -10,7 +10,7 @@ from pipelines.paths import Paths
 from pipelines.registry.candidate import IncompleteWorkspaceError
 from pipelines.registry.receipt import read_receipt, receipt_file
 from pipelines.registry.release import register
-from pipelines.serving import predict_with_champion
+from pipelines.serving.champion import predict_with_champion
 from pipelines.stages.register import write_receipt
 from pipelines.sync import sync
 from pipelines.tracking.moves import Aliases, read_aliases, read_moves
