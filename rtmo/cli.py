@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TextIO
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rtmo.deployment.runners import Predictor
     from rtmo.skeleton import Skeleton
     from rtmo.structures import Poses
+    from rtmo.tracker import PeopleTracker
 
 app = typer.Typer(
     help="Real-time multi-person pose: predict, evaluate, export, bench.",
@@ -59,10 +60,14 @@ def predict(  # noqa: PLR0913 - one argument per option
     score_threshold: Annotated[float, typer.Option(help="People score above this.")] = 0.1,
     nms_iou: Annotated[float, typer.Option(help="Box overlap at which two are one.")] = 0.65,
     padding: Padding = "square",
+    track: Annotated[
+        bool, typer.Option("--track", help="Give people of a video ids that stay theirs.")
+    ] = False,
 ) -> None:
     """Find the people of pictures; coordinates are pixels of the picture as it is shown.
 
-    Results are a COCO list; `image_id` is the number of the picture or video frame, from 1.
+    Results are a COCO list; `image_id` is the number of the picture or video frame, from 1. With
+    --track they have a `track_id`, null for who is too doubtful to begin a track.
     Ctrl-C ends after the present frame, with complete files.
     """
     from rtmo.deployment.media import ResultList, open_media, without_password
@@ -73,6 +78,7 @@ def predict(  # noqa: PLR0913 - one argument per option
         _make_output_folder(out, Path(source))
     predictor = load_predictor(weights, device, score_threshold, nms_iou, padding=padding)
     media = open_media(source)
+    tracker = _tracker(media.video_fps, source) if track else None
     frames = num_people = 0
     with ExitStack() as stack:
         lists = [ResultList(file) for file in _result_files(stack, out, as_json)]
@@ -83,11 +89,14 @@ def predict(  # noqa: PLR0913 - one argument per option
         is_stopped = stack.enter_context(_until_interrupted())
         for frames, (name, image) in enumerate(media.frames, start=1):
             poses = predictor(image)
-            people = coco_results(frames, poses)
+            people = [person | {"file_name": name} for person in coco_results(frames, poses)]
+            ids = None if tracker is None else tracker.update(poses)
+            for person, track_id in zip(people, ids or (), strict=ids is not None):
+                person["track_id"] = track_id
             num_people += len(people)
             for results in lists:
-                results.add([person | {"file_name": name} for person in people])
-            drawings.add(name, image, poses)
+                results.add(people)
+            drawings.add(name, image, poses, ids)
             advance()
             if not as_json and media.video_fps is None:
                 print(f"{name}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
@@ -98,6 +107,20 @@ def predict(  # noqa: PLR0913 - one argument per option
                 break
     if not as_json and media.video_fps is not None:
         print(f"{without_password(source)}: {frames} frames, {num_people} people in all")
+
+
+def _tracker(video_fps: float | None, source: str) -> PeopleTracker:
+    """What gives ids to the people of a video.
+
+    Raises:
+        ValueError: if the source is not a video.
+        TrackerMissingError: if the tracker library is not installed.
+    """
+    from rtmo.tracker import PeopleTracker
+
+    if video_fps is None:
+        raise ValueError(f"--track needs a video, camera or stream; {source} has separate pictures")
+    return PeopleTracker(video_fps)
 
 
 class _Drawings:
@@ -116,7 +139,13 @@ class _Drawings:
     def __exit__(self, *error: object) -> None:
         self._files.close()
 
-    def add(self, name: str, image: Any, poses: Poses) -> None:  # noqa: ANN401
+    def add(
+        self,
+        name: str,
+        image: Any,  # noqa: ANN401
+        poses: Poses,
+        track_ids: Sequence[int | None] | None,
+    ) -> None:
         """Draw a picture and write it."""
         from rtmo.deployment.media import DrawnVideo
         from rtmo.drawing import draw_poses
@@ -128,7 +157,7 @@ class _Drawings:
             return
         if self._video is None:
             self._video = self._files.enter_context(DrawnVideo(self._out / name, self._fps))
-        self._video.write(draw_poses(image, poses, self._skeleton))
+        self._video.write(draw_poses(image, poses, self._skeleton, track_ids))
 
 
 @app.command(epilog="Example: rtmo evaluate --detections found.json --annotations truth.json")
@@ -325,6 +354,7 @@ def main() -> None:
     """Entry point: an input that cannot be used is one message and exit status 2."""
     from rtmo.deployment.runners import UnavailableError
     from rtmo.fetch import FetchError
+    from rtmo.tracker import TrackerMissingError
 
     try:
         app()
@@ -334,7 +364,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    except (ValueError, OSError, UnavailableError, FetchError) as error:
+    except (ValueError, OSError, UnavailableError, FetchError, TrackerMissingError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -23,18 +23,24 @@ MIN_SCORE = 0.3
 """Predicted keypoints below this score are not drawn."""
 
 
-def draw_poses(image: np.ndarray, poses: Poses, skeleton: Skeleton) -> np.ndarray:
-    """A copy of a BGR picture with predicted poses, their boxes and scores.
+def draw_poses(
+    image: np.ndarray,
+    poses: Poses,
+    skeleton: Skeleton,
+    track_ids: Sequence[int | None] | None = None,
+) -> np.ndarray:
+    """A copy of a BGR picture with predicted poses, their boxes, scores and ids if there are any.
 
     Raises:
         ValueError: if the poses have another number of keypoints than the skeleton.
     """
     canvas = image.copy()
-    for box, score, points, point_scores in zip(
-        poses.boxes_xyxy, poses.scores, poses.keypoints_xy, poses.keypoint_scores, strict=True
+    ids = track_ids or [None] * len(poses)
+    for box, score, points, point_scores, track_id in zip(
+        poses.boxes_xyxy, poses.scores, poses.keypoints_xy, poses.keypoint_scores, ids, strict=True
     ):
         thickness = _draw_box(canvas, box)
-        _draw_score(canvas, box, float(score))
+        _draw_label(canvas, box, f"{score:.2f}" if track_id is None else f"#{track_id} {score:.2f}")
         _draw_limbs(canvas, points, point_scores >= MIN_SCORE, skeleton, thickness)
         for k in np.flatnonzero(point_scores >= MIN_SCORE):
             _draw_joint(canvas, points[k], _side_colour(skeleton, (int(k),)), thickness, cv2.FILLED)
@@ -103,12 +109,12 @@ def _draw_box(canvas: np.ndarray, box_xyxy: np.ndarray) -> int:
     return int(np.clip(round(max(x1 - x0, y1 - y0) / 90), 1, 8))
 
 
-def _draw_score(canvas: np.ndarray, box_xyxy: np.ndarray, score: float) -> None:
+def _draw_label(canvas: np.ndarray, box_xyxy: np.ndarray, label: str) -> None:
     corner = (round(float(box_xyxy[0])) + 2, max(round(float(box_xyxy[1])) - 3, 9))
     for colour, line in (((0, 0, 0), 2), (BOX_COLOUR, 1)):
         cv2.putText(
             canvas,
-            f"{score:.2f}",
+            label,
             corner,
             cv2.FONT_HERSHEY_SIMPLEX,
             0.35,
