@@ -17,13 +17,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from pipelines.stages.export import accuracy, network_inputs, spread
+from pipelines.stages.export import accuracy, network_inputs
 from rtmo.deployment.build_engine import TensorRtMissingError, cached_engine
 from rtmo.deployment.check import Reference
 from rtmo.deployment.config import ExportConfig
 from rtmo.deployment.engine_runner import EnginePredictor
 from rtmo.deployment.export_onnx import export_both_forms
 from rtmo.deployment.latency import hardware
+from rtmo.deployment.pictures import spread
 from rtmo.deployment.runners import TorchPredictor, UnavailableError
 from rtmo.deployment.variants import make_variants
 from rtmo.model.weights import load_model, read_metadata

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rtmo.deployment import load_predictor
 from rtmo.deployment.pictures import decode_picture
+from rtmo.deployment.postprocess import to_lists
 
 
 class RtmoModel(PythonModel):
@@ -45,7 +46,7 @@ class RtmoModel(PythonModel):
             ValueError: if a cell is not a picture, naming the row.
         """
         images = [read_image(cell, row) for row, cell in enumerate(model_input["image"])]
-        return [poses.to_lists() for poses in self._predict(images)]
+        return [to_lists(poses) for poses in self._predict(images)]
 
 
 def read_image(cell: object, row: int) -> NDArray[np.uint8]:

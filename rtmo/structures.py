@@ -7,7 +7,7 @@ C channels of a pose vector. This module imports numpy only; tensors are annotat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -107,12 +107,3 @@ class Poses:
 
     def __len__(self) -> int:
         return len(self.scores)
-
-    def to_lists(self) -> dict[str, list[Any]]:
-        """For JSON: `boxes_xyxy` (N, 4), `scores` (N,), `keypoints` (N, K, 3) of (x, y, score)."""
-        points = np.concatenate([self.keypoints_xy, self.keypoint_scores[..., None]], axis=2)
-        return {
-            "boxes_xyxy": self.boxes_xyxy.astype(float).tolist(),
-            "scores": self.scores.astype(float).tolist(),
-            "keypoints": points.astype(float).tolist(),
-        }

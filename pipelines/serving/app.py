@@ -30,6 +30,7 @@ from pipelines.serving.pictures import (
     read_rows,
 )
 from rtmo.deployment.framing import InputBatch
+from rtmo.deployment.postprocess import to_lists
 from rtmo.evaluation.predict import coco_results
 from rtmo.formats.coco import person_category
 from rtmo.structures import Poses
@@ -104,7 +105,7 @@ class PoseServer:
     async def invocations(self, request: Request) -> JSONResponse:
         """The same as `mlflow models serve`: `predictions`, one object per row."""
         _, _, answers = await self._answer(request)
-        return JSONResponse({"predictions": [poses.to_lists() for _, poses in answers]})
+        return JSONResponse({"predictions": [to_lists(poses) for _, poses in answers]})
 
     async def health(self) -> dict[str, Any]:
         """Which model answers, since when, and how much there is to do."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import typer
 
@@ -27,6 +26,7 @@ from rtmo.deployment.manifest import (
 )
 from rtmo.deployment.metadata import Form, Precision
 from rtmo.deployment.onnx_runner import OnnxPredictor
+from rtmo.deployment.pictures import spread
 from rtmo.deployment.postprocess import Floats
 from rtmo.deployment.runners import TorchPredictor
 from rtmo.deployment.variants import make_variants
@@ -37,9 +37,6 @@ from rtmo.evaluation.predict import coco_results
 from rtmo.model.weights import load_model
 from rtmo.store import Store
 from rtmo.structures import Poses
-
-BATCH = 8
-"""Pictures per forward pass of calibration."""
 
 
 def export(
@@ -117,20 +114,9 @@ def export(
     return manifest
 
 
-def spread(available: int, wanted: int) -> list[int]:
-    """Rows spread evenly over a split: all of them if there are no more than wanted."""
-    count = min(available, wanted)
-    rows: list[int] = np.linspace(0, available - 1, count).round().astype(int).tolist()
-    return rows
-
-
 def network_inputs(store: Store, wanted: int, framing: Framing) -> list[Floats]:
     """Batches of pictures spread evenly over a split, as the network sees them."""
-    rows = spread(len(store), wanted)
-    return [
-        framing.prepare([store.read_image(row) for row in rows[start : start + BATCH]]).pixels
-        for start in range(0, len(rows), BATCH)
-    ]
+    return framing.inputs([store.read_image(row) for row in spread(len(store), wanted)])
 
 
 def _routes(files: Mapping[Form, Path], variants: Mapping[str, Variant]) -> list[Route]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rtmo._config import Config
 from rtmo.deployment.config import ParityBudget
-from rtmo.deployment.framing import InputBatch
+from rtmo.deployment.framing import Framing, InputBatch
 from rtmo.deployment.parity import ParityReport, compare_people
 from rtmo.deployment.postprocess import InputPeople
 from rtmo.deployment.runners import Predictor, TorchPredictor
@@ -114,6 +114,11 @@ class Reference:
     def nms_iou(self) -> float:
         """Box overlap at which torch takes two people for one."""
         return self._torch.nms_iou
+
+    @property
+    def framing(self) -> Framing:
+        """How torch sees pictures."""
+        return self._torch.framing
 
     @property
     def batches(self) -> Sequence[InputBatch]:

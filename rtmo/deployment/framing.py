@@ -20,6 +20,8 @@ from rtmo.structures import Poses
 
 STRIDE = 32
 """Sides of the network input are multiples of it, pixels."""
+BATCH = 8
+"""Pictures in a batch where nobody says otherwise."""
 MAX_SIDE = 2**15 - 2
 """Longest side of a picture that OpenCV warps, pixels."""
 
@@ -66,6 +68,13 @@ class Framing:
         for row, letterbox, image in zip(pixels, letterboxes, images, strict=True):
             row[...] = letterbox.apply(image).transpose(2, 0, 1)
         return InputBatch(pixels, letterboxes)
+
+    def inputs(self, images: Sequence[NDArray[Any]]) -> list[Floats]:
+        """Pictures as network inputs, in batches of `BATCH`; square padding only."""
+        return [
+            self.prepare(images[start : start + BATCH]).pixels
+            for start in range(0, len(images), BATCH)
+        ]
 
     def groups(self, images: Sequence[NDArray[Any]]) -> list[list[int]]:
         """Places of the pictures that fit into one batch together; all of them with square padding.

@@ -48,7 +48,7 @@ class ModelMetadata(Config):
 
     skeleton: Skeleton
     """Keypoint order, limbs and sigmas."""
-    input_size: int = Field(gt=0)
+    input_size: int = Field(gt=0, le=8192)
     """Side of the square network input, pixels."""
     letterbox: LetterboxRule = "centred"
     """How pictures were fitted into the input when the file was checked against torch."""
@@ -105,7 +105,7 @@ def metadata_from_properties(properties: Mapping[str, str], source: str) -> Mode
                 for name, value in known.items()
             }
         )
-    except (ValidationError, json.JSONDecodeError) as error:
+    except (ValidationError, json.JSONDecodeError, RecursionError) as error:
         raise MetadataError(f"{source} has damaged RTMO metadata: {error}") from error
 
 

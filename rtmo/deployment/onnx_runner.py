@@ -14,12 +14,20 @@ from rtmo.deployment.metadata import (
     Padding,
     metadata_from_properties,
 )
-from rtmo.deployment.postprocess import Floats, InputPeople, people_of_outputs
+from rtmo.deployment.postprocess import (
+    Floats,
+    InputPeople,
+    people_of_outputs,
+    require_people,
+)
 from rtmo.deployment.runners import Device, Predictor, UnavailableError
 from rtmo.skeleton import Skeleton
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 """What ONNX Runtime may run on, in order of preference."""
+
+Sides = tuple[int | None, ...]
+"""A shape; None is any number."""
 
 
 class OnnxPredictor(Predictor):
@@ -55,14 +63,16 @@ class OnnxPredictor(Predictor):
             UnavailableError: if `cuda` is asked for and there is none.
         """
         self._session = _onnx_session(path, device, threads)
-        properties = self._session.get_modelmeta().custom_metadata_map
+        self._source = str(path)
+        properties = _properties(self._session, self._source)
         self.metadata = (
-            metadata_from_properties(properties, str(path))
+            metadata_from_properties(properties, self._source)
             if skeleton is None or "format" in properties
-            else _official_layout(self._session, skeleton, str(path))
+            else _official_layout(self._session, skeleton, self._source)
         )
+        _require_layout(self._session, self.metadata, self._source)
         if padding == "stride":
-            _require_dynamic_sides(self._session, str(path))
+            _require_dynamic_sides(self._session, self._source)
         super().__init__(
             self.metadata.skeleton,
             Framing(self.metadata.input_size, self.metadata.letterbox, padding),
@@ -78,19 +88,42 @@ class OnnxPredictor(Predictor):
         }
 
     def infer(self, pixels: Floats) -> list[InputPeople]:
-        """Run the graph; the raw form gets its threshold and NMS here."""
-        dets, keypoints = self._session.run(
-            ["dets", "keypoints"], {"input": pixels, **self._thresholds}
-        )
+        """Run the graph; the raw form gets its threshold and NMS here.
+
+        Raises:
+            ValueError: if the graph cannot be run on them, or answers something else than people.
+        """
+        try:
+            dets, keypoints = self._session.run(
+                ["dets", "keypoints"], {"input": pixels, **self._thresholds}
+            )
+        except _runtime_errors() as error:
+            raise ValueError(f"{self._source} fails while it runs: {error}") from error
+        require_people(dets, keypoints, self.skeleton.num_keypoints, self._source)
         return people_of_outputs(
             self.metadata.form, dets, keypoints, self.score_threshold, self.nms_iou
         )
 
 
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for files it cannot open or run; they share no class of theirs."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    return (
+        errors.Fail,
+        errors.InvalidArgument,
+        errors.InvalidGraph,
+        errors.InvalidProtobuf,
+        errors.NoSuchFile,
+        errors.NotImplemented,
+        errors.RuntimeException,
+        UnicodeDecodeError,  # its message quotes a name in the file that is no text
+    )
+
+
 def _onnx_session(path: Path, device: Device, threads: int | None) -> Any:  # noqa: ANN401
     """An ONNX Runtime session; the library has no types."""
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     available = onnxruntime.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in available:
@@ -107,15 +140,7 @@ def _onnx_session(path: Path, device: Device, threads: int | None) -> Any:  # no
         return onnxruntime.InferenceSession(
             str(path), options, providers=[name for name in wanted if name in available]
         )
-    except (
-        errors.Fail,
-        errors.InvalidArgument,
-        errors.InvalidGraph,
-        errors.InvalidProtobuf,
-        errors.NoSuchFile,
-        errors.NotImplemented,
-        errors.RuntimeException,
-    ) as error:
+    except _runtime_errors() as error:
         raise ValueError(f"{path} is not an ONNX model that can be run: {error}") from error
 
 
@@ -133,26 +158,69 @@ def _require_dynamic_sides(session: Any, source: str) -> None:  # noqa: ANN401
         )
 
 
+def _properties(session: Any, source: str) -> dict[str, str]:  # noqa: ANN401
+    """The file's metadata.
+
+    Raises:
+        MetadataError: if they are not text.
+    """
+    try:
+        found: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise MetadataError(f"{source} has damaged metadata: {error}") from error
+    return found
+
+
+def _require_layout(session: Any, metadata: ModelMetadata, source: str) -> None:  # noqa: ANN401
+    """Refuse a graph whose declared inputs and outputs are not those of RTMO.
+
+    Raises:
+        MetadataError: saying what is declared; names of dynamic sides stand for any number.
+    """
+    size = metadata.input_size
+    inputs = {item.name: (item.type, item.shape) for item in session.get_inputs()}
+    outputs = {item.name: (item.type, item.shape) for item in session.get_outputs()}
+    fits = (
+        set(inputs) == {"input"}
+        and _is_declared(inputs["input"], (None, 3, size, size))
+        and {"dets", "keypoints"} <= set(outputs)
+        and _is_declared(outputs["dets"], (None, None, 5))
+        and _is_declared(outputs["keypoints"], (None, None, metadata.skeleton.num_keypoints, 3))
+    )
+    if not fits:
+        raise MetadataError(
+            f"{source} has inputs {inputs} and outputs {outputs}; expected float32 'input' "
+            f"(B, 3, {size}, {size}), 'dets' (B, n, 5) and 'keypoints' (B, n, "
+            f"{metadata.skeleton.num_keypoints}, 3): is it an RTMO, and of this skeleton?"
+        )
+
+
+def _is_declared(declared: tuple[str, list[int | str | None]], wanted: Sides) -> bool:
+    """Whether a tensor can have the wanted shape; a name or nothing declares no size."""
+    kind, shape = declared
+    return kind == "tensor(float)" and (
+        not shape
+        or (
+            len(shape) == len(wanted)
+            and all(
+                side == most or most is None or not isinstance(side, int)
+                for side, most in zip(shape, wanted, strict=True)
+            )
+        )
+    )
+
+
 def _official_layout(session: Any, skeleton: Skeleton, source: str) -> ModelMetadata:  # noqa: ANN401
     """Metadata of a file of the official deployment, which has the complete layout only.
 
     Raises:
-        MetadataError: if inputs and outputs are not those of that deployment.
+        MetadataError: if its input is not that of such a file.
     """
     inputs = {item.name: item.shape for item in session.get_inputs()}
-    outputs = {item.name: item.shape for item in session.get_outputs()}
-    if set(inputs) != {"input"} or not {"dets", "keypoints"} <= set(outputs):
+    sides = inputs.get("input", [])[2:]
+    if len(sides) != 2 or sides[0] != sides[1] or not isinstance(sides[0], int):
         raise MetadataError(
-            f"{source} has inputs {sorted(inputs)} and outputs {sorted(outputs)}; expected input "
-            "'input' and outputs 'dets' and 'keypoints' (mmdeploy's RTMO)"
+            f"{source} has inputs {inputs}; expected 'input' of a fixed square size (mmdeploy's "
+            "RTMO)"
         )
-    height, width = inputs["input"][2:]
-    if height != width or not isinstance(height, int):
-        raise MetadataError(f"{source} has input size {height}x{width}; expected a fixed square")
-    num_keypoints = outputs["keypoints"][2]
-    if isinstance(num_keypoints, int) and num_keypoints != skeleton.num_keypoints:
-        raise MetadataError(
-            f"{source} gives {num_keypoints} keypoints, skeleton {skeleton.name!r} has "
-            f"{skeleton.num_keypoints}"
-        )
-    return ModelMetadata(skeleton=skeleton, input_size=height, form="complete")
+    return ModelMetadata(skeleton=skeleton, input_size=sides[0], form="complete")

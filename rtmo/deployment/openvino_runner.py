@@ -80,7 +80,10 @@ class OpenVinoPredictor(Predictor):
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": float_type}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        self._compiled = core.compile_model(model, "CPU", settings)
+        try:
+            self._compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise ValueError(f"{path} cannot be compiled by OpenVINO: {error}") from error
         self.float_type: str = self._compiled.get_property(
             "INFERENCE_PRECISION_HINT"
         ).get_type_name()

@@ -38,6 +38,13 @@ def find_pictures(source: Path) -> list[Path]:
     return pictures
 
 
+def spread(available: int, wanted: int) -> list[int]:
+    """Places spread evenly over a list: all of them if there are no more than wanted."""
+    count = min(available, wanted)
+    places: list[int] = np.linspace(0, available - 1, count).round().astype(int).tolist()
+    return places
+
+
 def read_picture(path: Path) -> NDArray[Any]:
     """A picture as (H, W, 3) uint8 BGR, upright by its EXIF orientation.
 

@@ -6,6 +6,7 @@ Shapes: n rows, K keypoints. Boxes are xyxy. No torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +116,20 @@ def suppress(candidates: InputPeople, score_threshold: float, nms_iou: float) ->
     return confident[greedy_nms(confident.boxes_xyxy, confident.scores, nms_iou)]
 
 
+def require_people(dets: Floats, keypoints: Floats, num_keypoints: int, source: str) -> None:
+    """Refuse outputs that are not people; what a file declares and what it answers may differ.
+
+    Raises:
+        ValueError: saying their shapes.
+    """
+    rows = dets.shape[:2]
+    if dets.shape != (*rows, 5) or keypoints.shape != (*rows, num_keypoints, 3) or len(rows) != 2:
+        raise ValueError(
+            f"{source} answers dets {dets.shape} and keypoints {keypoints.shape}; expected "
+            f"(B, n, 5) and (B, n, {num_keypoints}, 3)"
+        )
+
+
 def people_of_outputs(
     form: Form, dets: Floats, keypoints: Floats, score_threshold: float, nms_iou: float
 ) -> list[InputPeople]:
@@ -149,3 +164,13 @@ def to_poses(people: InputPeople, letterbox: Letterbox) -> Poses:
         keypoints_xy=letterbox.to_original(people.keypoints_xy).astype(np.float32),
         keypoint_scores=people.keypoint_scores.astype(np.float32),
     )
+
+
+def to_lists(poses: Poses) -> dict[str, list[Any]]:
+    """For JSON: `boxes_xyxy` (N, 4), `scores` (N,), `keypoints` (N, K, 3) of (x, y, score)."""
+    points = np.concatenate([poses.keypoints_xy, poses.keypoint_scores[..., None]], axis=2)
+    return {
+        "boxes_xyxy": poses.boxes_xyxy.astype(float).tolist(),
+        "scores": poses.scores.astype(float).tolist(),
+        "keypoints": points.astype(float).tolist(),
+    }

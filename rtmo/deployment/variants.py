@@ -25,6 +25,9 @@ from rtmo.deployment.variant_facts import Deviation, Island
 FOLDER = "variants"
 """Folder of the variants, beside the float32 files."""
 
+REPORT_SUFFIX = ".layers.json"
+"""Of the report that takes the place of a variant outside its budget."""
+
 DEVIATION_PICTURES = 2
 """Pictures in the layer-by-layer comparison."""
 
@@ -61,23 +64,25 @@ def make_variants(
 ) -> dict[str, Variant]:
     """Write FP16 variants of both forms and INT8 ones of the raw form; keep those within budget.
 
+    Without calibration there are no INT8 ones.
+
     Args:
         folder: where the float32 files and later the manifest lie; variants go into `FOLDER` there.
         sources: the float32 files.
         reference: torch's answers on validation pictures.
-        calibration: network inputs of training pictures.
+        calibration: network inputs of training pictures, or none.
         config: budgets.
 
     Returns:
         Path beside the manifest -> facts, also of variants that are not shipped.
     """
-    (folder / FOLDER).mkdir()
+    (folder / FOLDER).mkdir(exist_ok=True)
     variants: dict[str, Variant] = {}
     with TemporaryDirectory() as scratch:
         workshop = _Workshop(folder / FOLDER, Path(scratch), reference)
         for form, source in sources.items():
             made = [workshop.fp16(source, "tensorrt" if form == "raw" else "onnxruntime")]
-            if form == "raw":
+            if form == "raw" and calibration:
                 made += [
                     workshop.int8_for_openvino(source, calibration),
                     workshop.int8_for_tensorrt(source, calibration),
@@ -143,6 +148,7 @@ def _judged(made: _Made, form: Form, reference: Reference, config: ExportConfig)
         for name, check in checks.items()
         for problem in check.over_budget(budget)
     ]
+    made.path.with_suffix(REPORT_SUFFIX).unlink(missing_ok=True)  # of an earlier export
     variant = Variant(
         sha256=file_sha256(made.path),
         size_bytes=made.path.stat().st_size,
@@ -163,7 +169,7 @@ def _reported(made: _Made, reference: Reference) -> Deviation:
     """Write the layer-by-layer report of a variant and sum it up."""
     pixels = reference.batches[0].pixels[:DEVIATION_PICTURES]
     layers = layer_deviations(made.source, made.shown, pixels)
-    report = made.path.with_suffix(".layers.json")
+    report = made.path.with_suffix(REPORT_SUFFIX)
     rows = [layer.model_dump() for layer in layers]
     report.write_text(json.dumps(rows, indent=1) + "\n")
     return Deviation(report=f"{FOLDER}/{report.name}", steepest=steepest(layers))

@@ -76,13 +76,23 @@ def predict_files(
     """
     detections: list[dict[str, Any]] = []
     for done, image in enumerate(images, start=1):
-        path = folder / str(image["file_name"])
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if pixels is None:
-            raise FileNotFoundError(f"image {image['id']}: there is no readable picture {path}")
-        detections.extend(coco_results(int(image["id"]), predict(pixels)))
+        poses = predict(read_listed(image, folder))
+        detections.extend(coco_results(int(image["id"]), poses))
         progress(done, len(images))
     return detections
+
+
+def read_listed(image: Mapping[str, Any], folder: Path) -> np.ndarray:
+    """A picture that an annotation file lists, as it lies in the file: EXIF is ignored.
+
+    Raises:
+        FileNotFoundError: if it is missing or does not decode.
+    """
+    path = folder / str(image["file_name"])
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise FileNotFoundError(f"image {image['id']}: there is no readable picture {path}")
+    return pixels
 
 
 def coco_results(image_id: int, poses: Poses) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ from pipelines.serving.server import LOOPBACK_HOSTS, UnnamedHostError, hosts_of
 from rtmo.deployment import load_predictor
 from rtmo.deployment.framing import Framing
 from rtmo.deployment.metadata import ModelMetadata
+from rtmo.deployment.postprocess import to_lists
 from rtmo.skeleton import COCO17
 
 INPUT_SIZE = 64
@@ -186,7 +187,7 @@ def test_a_form_of_pictures_gets_a_coco_document(address, shade):
 def test_rows_get_what_mlflows_server_answers(address, shade):
     answer = httpx.post(f"{address}/invocations", json=rows(png(picture(50))))
     (found,) = answer.json()["predictions"]
-    assert found == load_predictor(shade)(picture(50)).to_lists()
+    assert found == to_lists(load_predictor(shade)(picture(50)))
     as_records = {"dataframe_records": rows(png(picture(50)))["inputs"]}
     assert httpx.post(f"{address}/invocations", json=as_records).json() == answer.json()
 
