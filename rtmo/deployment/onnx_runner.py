@@ -64,22 +64,21 @@ class OnnxPredictor(Predictor):
         """
         self._session = _onnx_session(path, device, threads)
         self._source = str(path)
-        properties = _properties(self._session, self._source)
-        self.metadata = (
-            metadata_from_properties(properties, self._source)
-            if skeleton is None or "format" in properties
-            else _official_layout(self._session, skeleton, self._source)
-        )
-        _require_layout(self._session, self.metadata, self._source)
-        if padding == "stride":
-            _require_dynamic_sides(self._session, self._source)
+        try:
+            self.metadata = _described(self._session, skeleton, self._source)
+            if padding == "stride":
+                _require_dynamic_sides(self._session, self._source)
+            overridable = {item.name for item in self._session.get_overridable_initializers()}
+        except UnicodeDecodeError as error:
+            raise MetadataError(
+                f"{path} is damaged: a name or a property in it is no text ({error})"
+            ) from error
         super().__init__(
             self.metadata.skeleton,
             Framing(self.metadata.input_size, self.metadata.letterbox, padding),
         )
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
-        overridable = {item.name for item in self._session.get_overridable_initializers()}
         thresholds = {"score_threshold": score_threshold, "nms_iou": nms_iou}
         self._thresholds = {
             name: np.array([value], dtype=np.float32)
@@ -158,17 +157,20 @@ def _require_dynamic_sides(session: Any, source: str) -> None:  # noqa: ANN401
         )
 
 
-def _properties(session: Any, source: str) -> dict[str, str]:  # noqa: ANN401
-    """The file's metadata.
+def _described(session: Any, skeleton: Skeleton | None, source: str) -> ModelMetadata:  # noqa: ANN401
+    """What the file says of itself, if its inputs and outputs are those of RTMO.
 
     Raises:
-        MetadataError: if they are not text.
+        MetadataError: if they are not, or if it says nothing and no skeleton is given.
     """
-    try:
-        found: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as error:
-        raise MetadataError(f"{source} has damaged metadata: {error}") from error
-    return found
+    properties = session.get_modelmeta().custom_metadata_map
+    metadata = (
+        metadata_from_properties(properties, source)
+        if skeleton is None or "format" in properties
+        else _official_layout(session, skeleton, source)
+    )
+    _require_layout(session, metadata, source)
+    return metadata
 
 
 def _require_layout(session: Any, metadata: ModelMetadata, source: str) -> None:  # noqa: ANN401
