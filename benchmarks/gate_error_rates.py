@@ -1,14 +1,16 @@
 """How often the release gate errs: simulated models from the detections of a real one.
 
-    python -m benchmarks.gate_error_rates A.json.gz D.json.gz [IMAGES]
+    python -m benchmarks.gate_error_rates A.json.gz D.json.gz SEED_SHIFT [IMAGES]
 
-A: annotation file with person keypoints, D: COCO result list; both gzip'd JSON. IMAGES: size of a
-gate split, drawn anew for every case; all of the file without it.
+A: annotation file with person keypoints, D: COCO result list; both gzip'd JSON. SEED_SHIFT: how
+much seeds differ, see below. IMAGES: size of a gate split, drawn anew for every case; all of the
+file without it.
 
 A model is the real detections with noise of its own: keypoints move by a Gaussian in units of
 their COCO tolerance, scores move, some detections are lost. A recipe is an amount of noise. A seed
-draws the noise, and shifts its amount a little for the whole model, so that models of one recipe
-differ in AP by more than the pictures explain, as trainings do. Better and worse recipes have less
+draws the noise, and shifts its amount for the whole model (by a Gaussian of standard deviation
+SEED_SHIFT, relative), so that models of one recipe differ in AP by more than the pictures explain,
+as trainings do. Better and worse recipes have less
 and more noise.
 """
 
@@ -34,8 +36,6 @@ from rtmo.skeleton import COCO17
 SIGMAS = np.array(COCO17.sigmas)
 NOISE = 0.2
 """Of the champion's recipe: standard deviation of a keypoint over 2 * sigma * sqrt(area)."""
-SEED_SHIFT = 0.04
-"""Standard deviation of the amount of noise between seeds, relative."""
 SCORE_NOISE = 0.03
 LOST = 0.02
 CHALLENGERS = (("same recipe", NOISE, 200), ("worse", 0.2625, 100), ("better", 0.0458, 100))
@@ -52,10 +52,11 @@ RULES = RegisterConfig(
 
 @dataclass(frozen=True)
 class Split:
-    """Annotations and the real detections on them."""
+    """Annotations, the real detections on them, and how models are simulated."""
 
     annotations: Mapping[str, Any]
     detections: Sequence[Mapping[str, Any]]
+    seed_shift: float
 
     def drawn(self, num_images: int, rng: np.random.Generator) -> "Split":
         """Some of the images."""
@@ -64,13 +65,14 @@ class Split:
         ids = {image["id"] for image in chosen}
         people = [p for p in self.annotations["annotations"] if p["image_id"] in ids]
         found = [d for d in self.detections if d["image_id"] in ids]
-        return Split({**self.annotations, "images": chosen, "annotations": people}, found)
+        annotations = {**self.annotations, "images": chosen, "annotations": people}
+        return Split(annotations, found, self.seed_shift)
 
 
 def simulated(split: Split, noise: float, seed: int) -> list[dict[str, Any]]:
     """The result list of a model of the recipe `noise`, trained with `seed`."""
     rng = np.random.default_rng(seed)
-    amount = noise * (1 + SEED_SHIFT * rng.standard_normal())
+    amount = noise * (1 + split.seed_shift * rng.standard_normal())
     points = np.array([d["keypoints"] for d in split.detections]).reshape(-1, 17, 3)
     extent = np.ptp(points[..., :2], axis=1).prod(axis=1)  # of the pose; an area of its own is rare
     scale = amount * 2 * SIGMAS[None, :, None] * np.sqrt(extent)[:, None, None]
@@ -118,7 +120,7 @@ def compare(split: Split, champion: float, challenger: float, case: int) -> Comp
 
 
 def verdict(comparison: Comparison, seed_std: float | None) -> str:
-    """What the gate says, with the seed's part measured or not."""
+    """What the gate says with this setting of `register.seed_std`."""
     evidence = Evidence(
         gate_ap=Interval(0.0, 0.0, 0.0),
         looks=1,
@@ -129,11 +131,14 @@ def verdict(comparison: Comparison, seed_std: float | None) -> str:
     return decide(RULES.model_copy(update={"seed_std": seed_std}), evidence).kind
 
 
-def main(annotation_file: Path, result_file: Path, num_images: int | None) -> None:
+def main(
+    annotation_file: Path, result_file: Path, seed_shift: float, num_images: int | None
+) -> None:
     """Print the recipes and, per kind of challenger, how often the gate gave which verdict."""
     whole = Split(
         json.loads(gzip.decompress(annotation_file.read_bytes())),
         json.loads(gzip.decompress(result_file.read_bytes())),
+        seed_shift,
     )
     num_images = num_images or len(whole.annotations["images"])
     seeds = [ap(whole, simulated(whole, NOISE, seed)) for seed in range(10)]
@@ -142,14 +147,15 @@ def main(annotation_file: Path, result_file: Path, num_images: int | None) -> No
     for name, noise, cases in CHALLENGERS:
         effect = recipe_ap(whole, noise) - recipe_ap(whole, NOISE)
         print(f"{name}: noise {noise}, AP {effect:+.4f}, {cases} cases", flush=True)
-        said: dict[str, Counter[str]] = {"unknown": Counter(), "measured": Counter()}
+        settings = {"left out": 0.0, "not measured": None, "measured": seed_std}
+        said: dict[str, Counter[str]] = {label: Counter() for label in settings}
         halves = []
         for case in range(cases):
             split = whole.drawn(num_images, np.random.default_rng(case))
             comparison = compare(split, NOISE, noise, case)
             halves.append((comparison.changes[0].high - comparison.changes[0].low) / 2)
-            said["unknown"][verdict(comparison, None)] += 1
-            said["measured"][verdict(comparison, seed_std)] += 1
+            for label, setting in settings.items():
+                said[label][verdict(comparison, setting)] += 1
             if case % 20 == 19:
                 print(f"  after {case + 1}: {[*map(dict, said.values())]}", flush=True)
         print(f"  median half width of the AP interval {np.median(halves):.4f}")
@@ -158,4 +164,5 @@ def main(annotation_file: Path, result_file: Path, num_images: int | None) -> No
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else None)
+    files, shift, size = map(Path, sys.argv[1:3]), float(sys.argv[3]), sys.argv[4:]
+    main(*files, shift, int(size[0]) if size else None)

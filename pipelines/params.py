@@ -83,8 +83,8 @@ class RegisterConfig(Config):
     max_latency_ratio: float = Field(gt=0)
     """Challenger's median latency over the champion's, at most."""
     seed_std: float | None = Field(None, ge=0)
-    """Standard deviation of AP over trainings that differ in their seed alone, where measured: it
-    widens the interval. None says that it was not."""
+    """Standard deviation of AP over trainings that differ in their seed alone, as measured: it
+    widens the interval. None says that it was not, and `registry.gate.ASSUMED_SEED_STD` does."""
     allow_licences: tuple[str, ...] = ()
     """Names of licences that do not allow commercial use, or are unknown, and are signed for."""
     promoters: tuple[str, ...] = ()

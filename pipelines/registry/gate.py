@@ -18,6 +18,11 @@ VerdictKind = Literal["first", "better", "worse", "cannot tell", "blocked", "sam
 """`first`: above the floor, nothing to compare with. `blocked`: a condition that does not depend on
 the comparison fails. `same`: the champion itself."""
 
+ASSUMED_SEED_STD = 0.005
+"""Standard deviation of AP over seeds where `register.seed_std` is null. An assumption, not a
+measurement: about the largest with which 500 gate images still show +0.03 AP in 95 % of cases
+(benchmarks/2026-11-21-gate-error-rates.md)."""
+
 
 @dataclass(frozen=True, slots=True)
 class MetricChange:
@@ -158,7 +163,7 @@ def _compared(rules: RegisterConfig, comparison: Comparison, looks: int) -> Verd
 
 
 def widened(change: MetricChange, rules: RegisterConfig) -> MetricChange:
-    """The interval with what two seeds of one recipe differ by, where that was measured.
+    """The interval with what two seeds of one recipe differ by, as measured or assumed.
 
     Resampling the images tells how far the pictures decide, not how far the seed does. Both are
     independent, so half widths add in squares; two trainings differ by sqrt(2) standard deviations.
@@ -169,12 +174,22 @@ def widened(change: MetricChange, rules: RegisterConfig) -> MetricChange:
         >>> print(widened(MetricChange("AP", 0.02, 0.01, 0.03), rules))
         AP +0.0200 (-0.0095 to +0.0495)
     """
-    if rules.seed_std is None:
-        return change
-    seeds = NormalDist().inv_cdf((1 + rules.confidence) / 2) * sqrt(2) * rules.seed_std
+    seeds = seed_difference(rules, ASSUMED_SEED_STD if rules.seed_std is None else rules.seed_std)
     low = change.mean - hypot(change.mean - change.low, seeds)
     high = change.mean + hypot(change.high - change.mean, seeds)
     return replace(change, low=low, high=high)
+
+
+def seed_difference(rules: RegisterConfig, seed_std: float) -> float:
+    """What the AP of two trainings that differ in their seed alone differs by at most.
+
+    Example:
+        >>> rules = RegisterConfig(name="rtmo", floor_ap=0, bootstrap_samples=100, confidence=0.95,
+        ...                        min_effect=0, max_latency_ratio=1.1)
+        >>> round(seed_difference(rules, 0.01), 4)
+        0.0277
+    """
+    return NormalDist().inv_cdf((1 + rules.confidence) / 2) * sqrt(2) * seed_std
 
 
 def smallest_effect(rules: RegisterConfig, decisive: MetricChange) -> float:
@@ -187,7 +202,11 @@ def _circumstances(
 ) -> str:
     """How the figures came about."""
     name = comparison.changes[0].name
-    seeds = "unknown" if rules.seed_std is None else f"{rules.seed_std:.4f}, included"
+    seeds = (
+        f"{ASSUMED_SEED_STD:.4f}, assumed: register.seed_std is not measured"
+        if rules.seed_std is None
+        else f"{rules.seed_std:.4f}, as measured"
+    )
     parts = [
         f"{rules.confidence:.0%} intervals",
         f"on this split about {smallest:+.4f} {name} would be needed",

@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipelines.paths import Paths
 from pipelines.registry.gate import VerdictKind
 from rtmo._config import Config
+
+VERDICT_TAGS = ("verdict", "verdict_words")
+"""Tags of a version: what the gate said, and why."""
 
 
 class ReceiptError(ValueError):
@@ -59,6 +62,9 @@ class Receipt(Config):
     """Where and from what the model was trained."""
     gate_may_promote: bool = True
     """Whether `register.promoters` let the gate change the champion."""
+    verdict_tags: dict[str, str] = Field(default={})
+    """What stands on the version: this verdict, or that of an earlier registration where this one
+    is `same`. Empty in receipts of former versions of this tool."""
     ledger: tuple[str, ...] = ()
     """Last entries of the ledger when `register` ended: what comes after them overrules it."""
 
@@ -66,6 +72,13 @@ class Receipt(Config):
     def is_champion(self) -> bool:
         """Whether this workspace's model is the champion."""
         return self.champion is not None and self.champion.content_hash == self.content_hash
+
+    @property
+    def standing(self) -> dict[str, str]:
+        """The verdict that the version should have, as tags; empty where it is not known."""
+        if self.verdict_tags or self.verdict == "same":
+            return self.verdict_tags
+        return dict(zip(VERDICT_TAGS, (self.verdict, self.words), strict=True))
 
     @property
     def alias(self) -> Literal["champion", "challenger"] | None:

@@ -8,7 +8,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ from pipelines.registry.figures import figures_of
 from pipelines.registry.gate import Comparison, Evidence, Verdict, decide
 from pipelines.registry.ledger import last_ids, ledger_file, read_ledger
 from pipelines.registry.promoters import GATE, may_promote
-from pipelines.registry.receipt import Champion, Receipt, now
+from pipelines.registry.receipt import VERDICT_TAGS, Champion, Receipt, now
 from pipelines.tracking.figures import log_figures
 from pipelines.tracking.moves import Aliases, read_aliases
 from pipelines.tracking.packaging import save_package, write_card
@@ -80,12 +80,14 @@ def register(tracking: Tracking, registration: Registration) -> Receipt:
         version = register_version(tracking, registration)
         champion = current_aliases(tracking, registration).champion
         verdict = judge(tracking, registration, version, champion)
-        if verdict.kind != "same":  # what made it champion stays on it
-            look = {registration.gate.look_tag: verdict.kind}
-            said = {"verdict": verdict.kind, "verdict_words": verdict.words}
-            describe_version(tracking, version, look | said)
+        if verdict.kind == "same":  # what made it champion stays on it
+            said = {name: version.tags[name] for name in VERDICT_TAGS if name in version.tags}
+        else:
+            said = dict(zip(VERDICT_TAGS, (verdict.kind, verdict.words), strict=True))
+            describe_version(tracking, version, {registration.gate.look_tag: verdict.kind} | said)
         if registration.experiment is None:
             move_aliases(tracking, registration, version, verdict, champion)
+        version = replace(version, tags={**version.tags, **said})
         return make_receipt(tracking, registration, version, verdict, read_aliases(tracking, name))
 
 
@@ -253,6 +255,7 @@ def make_receipt(
         at=now(),
         gate_may_promote=may_promote(registration.params.registration, GATE),
         experiment=registration.experiment,
+        verdict_tags={name: version.tags[name] for name in VERDICT_TAGS if name in version.tags},
         ledger=last_ids(read_ledger(ledger_file(registration.paths, registration.model))),
         lineage={name: version.tags[name] for name in registration.lineage if name in version.tags},
     )

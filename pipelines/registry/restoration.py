@@ -123,9 +123,7 @@ def _restore(
 ) -> tuple[str, ...]:
     registration = replace(registration, lineage=receipt.lineage)
     version = register_version(tracking, registration)
-    describe_version(
-        tracking, version, {"verdict": receipt.verdict, "verdict_words": receipt.words}
-    )
+    describe_version(tracking, version, receipt.standing)
     after = settle(tracking, receipt.model)
     log = read_moves(tracking, receipt.model)
     remarks: tuple[str, ...] = ()

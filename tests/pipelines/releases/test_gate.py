@@ -3,7 +3,14 @@ import dataclasses
 import pytest
 
 from pipelines.params import RegisterConfig
-from pipelines.registry.gate import Comparison, Evidence, LatencyChange, MetricChange, decide
+from pipelines.registry.gate import (
+    ASSUMED_SEED_STD,
+    Comparison,
+    Evidence,
+    LatencyChange,
+    MetricChange,
+    decide,
+)
 from rtmo.evaluation.bootstrap import Interval
 
 RULES = RegisterConfig(
@@ -13,6 +20,7 @@ RULES = RegisterConfig(
     confidence=0.95,
     min_effect=0.01,
     max_latency_ratio=1.1,
+    seed_std=0.0,
 )
 FIRST = Evidence(
     gate_ap=Interval(0.5, 0.45, 0.55),
@@ -158,4 +166,14 @@ def test_what_the_seed_explains_is_no_improvement() -> None:
     rules = RULES.model_copy(update={"seed_std": 0.02})
     verdict = decide(rules, evidence)
     assert verdict.kind == "cannot tell"
-    assert "seed deviation 0.0200, included" in verdict.words
+    assert "seed deviation 0.0200, as measured" in verdict.words
+
+
+def test_a_seed_deviation_that_nobody_measured_is_assumed_and_said_so() -> None:
+    rules = RULES.model_copy(update={"seed_std": None})
+    for mean, kind in ((0.02, "cannot tell"), (0.03, "better")):
+        evidence = against_champion(MetricChange("AP", mean, mean - 0.005, mean + 0.005))
+        assert decide(RULES, evidence).kind == "better"
+        verdict = decide(rules, evidence)
+        assert verdict.kind == kind
+        assert f"seed deviation {ASSUMED_SEED_STD:.4f}, assumed: register.seed_std" in verdict.words

@@ -126,7 +126,7 @@ def test_every_new_model_is_one_look_at_the_gate_data(tracking, paths, make_work
     ]
     assert [text.partition("; look ")[2][:1] for text in words] == ["1", "2", "2", "3"]
     assert "on this split about +" in words[1]
-    assert "seed deviation unknown" in words[1]
+    assert "seed deviation 0.0050, assumed" in words[1]
 
 
 def test_only_who_is_named_changes_the_champion(tracking, paths, make_workspace):

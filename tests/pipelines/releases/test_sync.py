@@ -79,6 +79,21 @@ def test_a_wiped_store_gets_the_same_champion_back(paths, registered, tmp_path):
     assert sync(paths).restored == ()
 
 
+def test_registering_the_champion_again_does_not_lose_what_made_it_champion(
+    paths, registered, tracking
+):
+    first = registered(GOOD)
+    again = registered(GOOD)
+    assert again.verdict == "same"
+    tracking.client.delete_run(get_version(tracking, "rtmo", 1).run_id)
+    assert sync(paths).restored == ("run",)
+    assert get_version(tracking, "rtmo", 1).tags["verdict_words"] == first.words
+    paths = without_store(paths)
+    sync(paths)
+    tags = get_version(open_tracking(paths), "rtmo", 1).tags
+    assert (tags["verdict"], tags["verdict_words"]) == ("first", first.words)
+
+
 def test_a_complete_store_is_left_alone_and_asked_without_heavy_imports(paths, registered):
     registered(GOOD)
     script = """
