@@ -8,25 +8,19 @@ merges it: until they do, a later run starts from that branch, so nothing is tra
 from __future__ import annotations
 
 import fcntl
-import os
-import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.dvc_data import share_cache
+from pipelines.dvc_data import add_worktree
+from pipelines.git_command import GitError, git
 from pipelines.paths import Paths
 
 BRANCHES = "retrain"
 """Folder of the branches that runs deliver."""
-
-
-class GitError(RuntimeError):
-    """Git cannot do what a scheduled run needs; the message says what to do."""
 
 
 class NotDeliveredError(RuntimeError):
@@ -89,15 +83,15 @@ def find_start(root: Path, remote: str, branch: str) -> Start:
         GitError: if the remote or its branch cannot be read.
     """
     ours = f"refs/remotes/{remote}"
-    _git(
+    git(
         root,
-        ["fetch", "--quiet", "--prune", remote]
-        + [f"+refs/heads/{name}:{ours}/{name}" for name in (branch, f"{BRANCHES}/*")],
-        f"`git remote -v` must show {remote!r} and it must have the branch {branch!r}",
+        *("fetch", "--quiet", "--prune", remote),
+        *(f"+refs/heads/{name}:{ours}/{name}" for name in (branch, f"{BRANCHES}/*")),
+        remedy=f"`git remote -v` must show {remote!r} and it must have the branch {branch!r}",
     )
-    head = _git(root, ["rev-parse", f"{ours}/{branch}"])
+    head = git(root, "rev-parse", f"{ours}/{branch}")
     form = "--format=%(objectname) %(parent) %(refname:lstrip=3)"
-    listed = _git(root, ["for-each-ref", "--sort=refname", form, f"{ours}/{BRANCHES}"])
+    listed = git(root, "for-each-ref", "--sort=refname", form, f"{ours}/{BRANCHES}")
     earlier = [line.split() for line in listed.splitlines()]
     for commit, *parents, name in reversed(earlier):
         if parents == [head]:
@@ -114,9 +108,8 @@ def make_worktree(paths: Paths, commit: str) -> Path:
     folder = worktree_folder(paths)
     if folder.exists():
         shutil.rmtree(folder)
-    _git(paths.root, ["worktree", "prune"])
-    _git(paths.root, ["worktree", "add", "--quiet", "--detach", str(folder), commit])
-    share_cache(paths.root, folder)
+    git(paths.root, "worktree", "prune")
+    add_worktree(paths.root, folder, commit)
     return folder
 
 
@@ -126,11 +119,13 @@ def require_deliverable(tree: Path, start: Start, branch: str) -> None:
     Raises:
         GitError: if it will not.
     """
-    _git(tree, ["var", "GIT_COMMITTER_IDENT"], "set user.name and user.email with `git config`")
-    _git(
+    identity = "set user.name and user.email with `git config`"
+    git(tree, "var", "GIT_COMMITTER_IDENT", remedy=identity)
+    git(
         tree,
-        ["push", "--quiet", "--dry-run", start.remote, f"{start.commit}:refs/heads/{branch}"],
-        f"whoever runs this must be allowed to push to {start.remote!r} without a password prompt",
+        *("push", "--quiet", "--dry-run", start.remote, f"{start.commit}:refs/heads/{branch}"),
+        remedy=f"whoever runs this must be allowed to push to {start.remote!r} without a password "
+        "prompt",
     )
 
 
@@ -140,11 +135,11 @@ def commit_lock(tree: Path, message: str) -> str | None:
     Raises:
         GitError: if git refuses.
     """
-    if not _git(tree, ["status", "--porcelain", "--", "dvc.lock"]):
+    if not git(tree, "status", "--porcelain", "--", "dvc.lock"):
         return None
-    _git(tree, ["add", "dvc.lock"])
-    _git(tree, ["commit", "--quiet", "-m", message, "--", "dvc.lock"])
-    return _git(tree, ["rev-parse", "HEAD"])
+    git(tree, "add", "dvc.lock")
+    git(tree, "commit", "--quiet", "-m", message, "--", "dvc.lock")
+    return git(tree, "rev-parse", "HEAD")
 
 
 def require_unmoved(tree: Path, start: Start) -> None:
@@ -169,7 +164,7 @@ def push(tree: Path, start: Start, commit: str, branch: str) -> None:
         NotDeliveredError: if it is not there afterwards.
     """
     try:
-        _git(tree, ["push", "--quiet", start.remote, f"{commit}:refs/heads/{branch}"])
+        git(tree, "push", "--quiet", start.remote, f"{commit}:refs/heads/{branch}")
     except GitError as error:
         raise NotDeliveredError(
             f"the branch {branch} could not be pushed to {start.remote!r}; nothing was promoted. "
@@ -184,33 +179,5 @@ def remote_commit(root: Path, remote: str, branch: str) -> str | None:
     Raises:
         GitError: if the remote does not answer.
     """
-    said = _git(root, ["ls-remote", remote, f"refs/heads/{branch}"])
+    said = git(root, "ls-remote", remote, f"refs/heads/{branch}")
     return said.split()[0] if said else None
-
-
-def _git(folder: Path, arguments: list[str], remedy: str = "") -> str:
-    """Standard output of a git command; it never waits for somebody to type."""
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        words = _without_credentials(done.stderr.strip())
-        raise GitError(f"`git {arguments[0]}` failed: {words}" + (f"; {remedy}" if remedy else ""))
-    return done.stdout.strip()
-
-
-def _without_credentials(text: str) -> str:
-    """Git repeats the address of a remote, which may hold a password.
-
-    Example:
-        >>> _without_credentials("unable to access 'https://me:secret@host/x.git/'")
-        "unable to access 'https://***@host/x.git/'"
-    """
-    return re.sub(r"//[^/@\s]+@", "//***@", text)

@@ -1,4 +1,4 @@
-"""Data in and out of a checkout: the shared cache and the DVC remote."""
+"""Data in and out of a checkout: worktrees on its cache, and the DVC remote."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from dvc.repo import Repo
 
 from pipelines.dvc_command import run_dvc
+from pipelines.git_command import git
 
 LOCAL_SETTINGS = Path(".dvc") / "config.local"
 
@@ -17,7 +18,17 @@ class DataTransferError(RuntimeError):
     """DVC could not bring data here or to the remote."""
 
 
-def share_cache(root: Path, other: Path) -> None:
+def add_worktree(root: Path, folder: Path, commit: str) -> None:
+    """Check `commit` out in a new folder, on the cache of the checkout at `root`.
+
+    Raises:
+        GitError: if git cannot make it.
+    """
+    git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+    _share_cache(root, folder)
+
+
+def _share_cache(root: Path, other: Path) -> None:
     """Let the checkout `other` use the cache of the one at `root`, and its local settings."""
     if (root / LOCAL_SETTINGS).exists():
         shutil.copy(root / LOCAL_SETTINGS, other / LOCAL_SETTINGS)

@@ -18,7 +18,7 @@ from dvc.repo import Repo
 from dvc.stage.serialize import to_single_stage_lockfile
 from ruamel.yaml import YAML
 
-from pipelines.dvc_command import NO_VARIABLES, run_dvc
+from pipelines.dvc_command import NO_VARIABLES, Ended, run_dvc
 from pipelines.process import TIMED_OUT
 
 if TYPE_CHECKING:
@@ -355,15 +355,36 @@ def run_stage(
         needs = _needs_of(_stage(repo, stage))
         if not _status(repo, stage):
             return StageOutcome(stage, "fresh", time.monotonic() - started)
-    ended = run_dvc(root, ["repro", "--single-item", stage], log, environment, needs.limit_s)
+    command = ["repro", "--single-item", stage]
+    _require_success(stage, run_dvc(root, command, log, environment, needs.limit_s), needs.limit_s)
+    return StageOutcome(stage, "ran", time.monotonic() - started)
+
+
+def run_stage_again(
+    root: Path,
+    stage: str,
+    log: Callable[[str], None],
+    environment: Mapping[str, str] = NO_VARIABLES,
+) -> None:
+    """Run `stage` for real, be it up to date or known to DVC's run cache; see `run_stage`.
+
+    Raises:
+        UnknownStageError: if there is no such stage.
+        StageFailedError: if it fails.
+    """
+    limit_s = stage_needs(root, stage).limit_s
+    command = ["repro", "--single-item", "--force", "--no-run-cache", stage]
+    _require_success(stage, run_dvc(root, command, log, environment, limit_s), limit_s)
+
+
+def _require_success(stage: str, ended: Ended, limit_s: float) -> None:
     if ended.status == TIMED_OUT:
-        words = f"ended after {needs.limit_s / 60:g} minutes; is it stuck, or timeouts_min too low?"
+        words = f"ended after {limit_s / 60:g} minutes; is it stuck, or timeouts_min too low?"
         raise StageFailedError(stage, TIMED_OUT, (*ended.last_lines, words))
     if ended.status:
         said = _COMMAND_STATUS.search("\n".join(ended.last_lines))
         status = int(said.group(1)) if said else ended.status
         raise StageFailedError(stage, status, ended.last_lines)
-    return StageOutcome(stage, "ran", time.monotonic() - started)
 
 
 _COMMAND_STATUS = re.compile(r"failed to run: .*, exited with (-?\d+)")

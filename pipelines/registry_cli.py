@@ -77,6 +77,23 @@ def model_card(version: Number) -> None:
     print(read_card(checkout(), version))
 
 
+@app.command(epilog="Example: rtmo-pipeline reproduce models:/rtmo@champion")
+def reproduce(
+    address: Annotated[str, typer.Argument(help="As models:/rtmo/7 or models:/rtmo@champion.")],
+) -> None:
+    """Train a version again from its commit and data, and compare; exit status 1 if it differs."""
+    from pipelines.reproduction import reproduce as train_and_compare
+
+    found = train_and_compare(checkout(), address, print)
+    table = Table("metric", "registered", "now", box=None)
+    for name, (before, now) in found.metrics.items():
+        table.add_row(name, f"{before:.6f}", "same" if now == before else f"{now:.6f}")
+    console.print(table)
+    print(f"{found.outcome}: {found.words}")
+    if found.outcome == "differs":
+        raise typer.Exit(1)
+
+
 @app.command()
 def promote(version: Number, why: Why) -> None:
     """Make a version champion; whom it replaces becomes `previous`."""

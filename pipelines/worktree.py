@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.dvc_data import share_cache
+from pipelines.dvc_data import add_worktree
 from pipelines.dvc_graph import stage_hash_in
+from pipelines.git_command import GitError, git
 
 
-class HistoryError(LookupError):
+class HistoryError(GitError):
     """Git does not have the commit that is needed; the message says what to do."""
 
 
@@ -29,7 +29,7 @@ def commits_with_training(root: Path, stage_hash: str) -> tuple[str, ...]:
 def _trains(root: Path, commit: str, stage_hash: str) -> bool:
     try:
         lock = git(root, "show", f"{commit}:dvc.lock")
-    except HistoryError:  # a commit that deletes it
+    except GitError:  # a commit that deletes it
         return False
     return stage_hash_in(lock, "train") == stage_hash
 
@@ -39,30 +39,13 @@ def worktree(root: Path, commit: str) -> Iterator[Path]:
     """A checkout of `commit` on the same DVC cache, removed at the end, also after an error.
 
     Raises:
-        HistoryError: if git cannot make it.
+        GitError: if git cannot make it.
     """
     with tempfile.TemporaryDirectory(prefix="rtmo-worktree-") as folder:
         tree = Path(folder) / "checkout"
-        git(root, "worktree", "add", "--quiet", "--detach", str(tree), commit)
         try:
-            share_cache(root, tree)
+            add_worktree(root, tree, commit)
             yield tree
         finally:
-            git(root, "worktree", "remove", "--force", str(tree))
-
-
-def git(root: Path, *arguments: str) -> str:
-    """What a git command prints.
-
-    Raises:
-        HistoryError: if it fails, or git is not there.
-    """
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
-        )
-    except FileNotFoundError:
-        raise HistoryError("there is no git on this machine") from None
-    except subprocess.CalledProcessError as error:
-        raise HistoryError(f"`git {arguments[0]}` failed: {error.stderr.strip()}") from None
-    return done.stdout
+            if tree.exists():
+                git(root, "worktree", "remove", "--force", str(tree))

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pipelines import dvc_graph
 from pipelines.dvc_data import DataTransferError, restore_outputs
+from pipelines.git_command import GitError
 from pipelines.params import ParamsError, load_params
 from pipelines.paths import Paths
 from pipelines.registry.aliases import release_lock, restore, settle
@@ -134,7 +135,7 @@ def _restore(
         try:
             champion = champion or bring_back(tracking, registration, ruler)
             after = replace(after, champion=champion.number)
-        except HistoryError as error:
+        except GitError as error:
             remarks = (f"the champion was {ruler.described}; {error}",)
     if receipt.is_challenger and not _was_ever_set("challenger", log):
         challenger = None if after.champion == version.number else version.number
@@ -147,7 +148,7 @@ def bring_back(tracking: Tracking, registration: Registration, ruler: Ruler) -> 
     """Register the ruler again from the commit whose `dvc.lock` made it.
 
     Raises:
-        HistoryError: if git has no such commit here, or DVC not its outputs.
+        GitError: if git has no such commit here, or DVC not its outputs.
     """
     paths = registration.paths
     problems = []

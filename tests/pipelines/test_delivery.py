@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import delivery
-from pipelines.delivery import AlreadyAtWorkError, GitError, NotDeliveredError
+from pipelines.delivery import AlreadyAtWorkError, NotDeliveredError
+from pipelines.git_command import GitError
 from pipelines.paths import Paths
 
 

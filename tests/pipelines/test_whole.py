@@ -227,6 +227,22 @@ def test_a_lost_store_gets_the_same_champion_back(finished: Path) -> None:
     assert champion(finished) == former
 
 
+@pytest.mark.timeout(1200)
+def test_a_registered_version_is_reproduced_bit_for_bit(finished: Path) -> None:
+    identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
+    for command in (("add", "dvc.lock"), ("commit", "-qm", "Trained")):
+        run(finished, "git", *identity, *command)
+    count = "import mlflow; print(len(mlflow.search_runs(search_all_experiments=True)))"
+    before = run(finished, sys.executable, "-c", count)
+    said = run(
+        finished, sys.executable, "-m", "pipelines.cli", "reproduce", "models:/rtmo@champion"
+    )
+    assert "identical: the weights and" in said
+    assert run(finished, sys.executable, "-c", count) == before  # the registry was left alone
+    assert run(finished, "git", "worktree", "list").count("\n") == 1
+    assert "Data and pipelines are up to date" in run(finished, "dvc", "status")
+
+
 def champion(folder: Path) -> str:
     """Its content hash, as another process reads it (MLflow keeps connections to a store open)."""
     code = """

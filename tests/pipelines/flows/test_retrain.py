@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipelines import delivery, dvc_data, retraining
-from pipelines.delivery import GitError, NotDeliveredError
+from pipelines.delivery import NotDeliveredError
 from pipelines.flows.retrain import RetrainReport, retrain
+from pipelines.git_command import GitError
 from pipelines.paths import Paths
 from pipelines.tracking.moves import Aliases, read_aliases, read_moves
 from pipelines.tracking.store import open_tracking

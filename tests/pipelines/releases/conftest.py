@@ -3,20 +3,26 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
 import pytest
+from dvc.repo import Repo
 from onnx import TensorProto, helper, numpy_helper
 
+from pipelines import dvc_graph
 from pipelines.params import load_params
 from pipelines.paths import Paths
 from pipelines.registry.candidate import read_candidate
 from pipelines.registry.comparison import GateData
-from pipelines.registry.release import Registration
+from pipelines.registry.receipt import Receipt, receipt_file
+from pipelines.registry.release import Registration, register
+from pipelines.stages.register import write_receipt
 from rtmo.deployment.check import Check
 from rtmo.deployment.engine_facts import RunStatus
 from rtmo.deployment.latency import latency
@@ -274,3 +280,89 @@ def write_outputs(paths: Paths, model: Model, store: Store, commercial_use: str)
 
 def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
+
+
+DVC_YAML = """
+stages:
+  convert: {cmd: 'false', outs: [data/processed/embedded/gate]}
+  train: {cmd: python train.py, deps: [train.py, recipe.txt], outs: [models/train]}
+  export: {cmd: export, deps: [models/train], outs: [models/export]}
+  evaluate: {cmd: python evaluate.py, deps: [models/train], outs: [reports/evaluate]}
+  inspect: {cmd: inspect, deps: [reports/evaluate], metrics: [reports/inspect/metrics.json]}
+  register: {cmd: register, deps: [models/export, data/processed/embedded/gate]}
+"""
+TRAIN = """
+import pathlib
+out = pathlib.Path("models/train")
+out.mkdir(parents=True)
+(out / "weights.safetensors").write_text(pathlib.Path("recipe.txt").read_text())
+"""
+EVALUATE = """
+import pathlib
+out = pathlib.Path("reports/evaluate")
+out.mkdir(parents=True)
+for name in ("metrics.json", "gate_metrics.json"):
+    (out / name).write_text(pathlib.Path("found.json").read_text())
+"""
+IDENTITY = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
+
+
+@pytest.fixture
+def git() -> Callable[..., str]:
+    """Run git in a folder: what it prints."""
+
+    def run(folder: Path, *arguments: str) -> str:
+        command = ["git", *IDENTITY, *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def release(tracking, paths, make_workspace, monkeypatch, git) -> Callable[[Model], Receipt]:
+    """Make a model, register it and commit what a person commits; in a real DVC repository.
+
+    `train` and `evaluate` in its `dvc.yaml` can be run, and make the same weights and metrics.
+    """
+    monkeypatch.chdir(paths.root)
+    (paths.root / "dvc.yaml").write_text(DVC_YAML)
+    (paths.root / "train.py").write_text(TRAIN)
+    (paths.root / "evaluate.py").write_text(EVALUATE)
+    (paths.root / ".gitignore").write_text("/mlflow.db\n/mlartifacts\n/runs\n/reports\n")
+    git(paths.root, "init", "-q", "-b", "main")
+    Repo.init(str(paths.root)).close()
+
+    def make(model: Model) -> Receipt:
+        (paths.root / "recipe.txt").write_text(repr(model))
+        registration = make_workspace(paths, model)
+        card_file = paths.trained / "model_card.json"
+        card = json.loads(card_file.read_text())
+        card["stage_hash"] = dvc_graph.stage_hash(paths.root, "train")
+        card_file.write_text(json.dumps(card))
+        shutil.copy(paths.report("evaluate") / "metrics.json", paths.root / "found.json")
+        with Repo(str(paths.root)) as repo:
+            repo.commit(force=True)
+        git(paths.root, "add", "-A")
+        git(paths.root, "commit", "-qm", f"Model {model}")
+        receipt = register(tracking, replace(registration, candidate=read_candidate(paths)))
+        folder = receipt_file(paths).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        write_receipt(receipt, folder)
+        return receipt
+
+    return make
+
+
+@pytest.fixture
+def lose_store(new_database: Path) -> Callable[[Paths], Paths]:
+    """Move a checkout away from its store: MLflow keeps connections to a deleted one open."""
+
+    def lose(paths: Paths) -> Paths:
+        shutil.rmtree(paths.root / "mlartifacts")
+        root = paths.root.with_name("moved")
+        paths.root.rename(root)
+        shutil.copy(new_database, root / "mlflow.db")
+        return Paths(root, root)
+
+    return lose

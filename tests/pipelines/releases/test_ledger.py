@@ -1,19 +1,12 @@
 """What people decided outlives the store, and who decided at once is told so."""
 
-import json
 import shutil
-import subprocess
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from dvc.repo import Repo
 
-from pipelines import dvc_graph
-from pipelines.paths import Paths
 from pipelines.registry import commands
-from pipelines.registry.candidate import read_candidate
 from pipelines.registry.ledger import (
     Ledger,
     LedgerError,
@@ -23,79 +16,21 @@ from pipelines.registry.ledger import (
     ledger_file,
     read_ledger,
 )
-from pipelines.registry.receipt import receipt_file
-from pipelines.registry.release import register
-from pipelines.stages.register import write_receipt
 from pipelines.sync import sync
 from pipelines.tracking.moves import read_aliases, read_moves
 from pipelines.tracking.store import open_tracking
 from pipelines.tracking.versions import Version, all_versions, get_version
 
 OFF_LEFT, GOOD = (12.0, 0.0), (0.0, 0.0)
-DVC_YAML = """
-stages:
-  convert: {cmd: convert, outs: [data/processed/embedded/gate]}
-  train: {cmd: train, deps: [recipe.txt], outs: [models/train]}
-  export: {cmd: export, deps: [models/train], outs: [models/export]}
-  evaluate: {cmd: evaluate, deps: [models/train], outs: [reports/evaluate]}
-  inspect: {cmd: inspect, deps: [reports/evaluate], metrics: [reports/inspect/metrics.json]}
-  register: {cmd: register, deps: [models/export, data/processed/embedded/gate]}
-"""
 
 
-def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
-    done = subprocess.run(
-        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
-@pytest.fixture
-def release(tracking, paths, make_workspace, monkeypatch):
-    """Make a model, register it and commit what a person commits; in a real DVC repository."""
-    monkeypatch.chdir(paths.root)
-    (paths.root / "dvc.yaml").write_text(DVC_YAML)
-    (paths.root / ".gitignore").write_text("/mlflow.db\n/mlartifacts\n/runs\n/reports\n")
-    git(paths.root, "init", "-q", "-b", "main")
-    Repo.init(str(paths.root)).close()
-
-    def make(model):
-        (paths.root / "recipe.txt").write_text(repr(model))
-        registration = make_workspace(paths, model)
-        card_file = paths.trained / "model_card.json"
-        card = json.loads(card_file.read_text())
-        card["stage_hash"] = dvc_graph.stage_hash(paths.root, "train")
-        card_file.write_text(json.dumps(card))
-        with Repo(str(paths.root)) as repo:
-            repo.commit(force=True)
-        git(paths.root, "add", "-A")
-        git(paths.root, "commit", "-qm", f"Model {model}")
-        receipt = register(tracking, replace(registration, candidate=read_candidate(paths)))
-        folder = receipt_file(paths).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        write_receipt(receipt, folder)
-        return receipt
-
-    return make
-
-
-def lose_store(paths: Paths, new_database: Path) -> Paths:
-    """The same checkout elsewhere: MLflow keeps connections to a deleted store open."""
-    shutil.rmtree(paths.root / "mlartifacts")
-    root = paths.root.with_name("moved")
-    paths.root.rename(root)
-    shutil.copy(new_database, root / "mlflow.db")
-    return Paths(root, root)
-
-
-def test_a_rollback_survives_the_loss_of_the_store(release, paths, new_database):
+def test_a_rollback_survives_the_loss_of_the_store(release, paths, git, lose_store):
     first = release(OFF_LEFT)
     assert release(GOOD).verdict == "better"
     commands.rollback(paths, by="bob", why="misses children")
     git(paths.root, "add", "releases")
 
-    paths = lose_store(paths, new_database)
+    paths = lose_store(paths)
     report = sync(paths)
     assert report.remarks == (), report.remarks[0]
     tracking = open_tracking(paths)
@@ -112,10 +47,10 @@ def test_a_rollback_survives_the_loss_of_the_store(release, paths, new_database)
 
 
 @pytest.mark.slow
-def test_a_champion_made_in_another_commit_comes_back(release, paths, new_database):
+def test_a_champion_made_in_another_commit_comes_back(release, paths, lose_store):
     champion = release(GOOD)
     assert release(OFF_LEFT).verdict == "worse"
-    paths = lose_store(paths, new_database)
+    paths = lose_store(paths)
     assert sync(paths).remarks == ()
     tracking = open_tracking(paths)
     aliases = read_aliases(tracking, "rtmo")
@@ -172,6 +107,6 @@ def test_a_damaged_ledger_is_refused(tmp_path):
         read_ledger(file)
 
 
-def test_git_merges_the_ledger_by_keeping_both_lines(repository):
+def test_git_merges_the_ledger_by_keeping_both_lines(repository, git):
     found = git(repository, "check-attr", "merge", "releases/rtmo.jsonl")
     assert found.strip().endswith("union")
