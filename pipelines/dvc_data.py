@@ -1,11 +1,13 @@
-"""Data in and out of a checkout: worktrees on its cache, and the DVC remote."""
+"""Data in and out of a checkout: its cache, worktrees on it, and the DVC remote."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from pipelines.dvc_command import run_dvc
@@ -70,6 +72,52 @@ def send_data(root: Path, log: Callable[[str], None]) -> None:
     """
     if _has_remote(root):
         _transfer(root, ["push"], log)
+
+
+def has_own_cache(root: Path) -> bool:
+    """Whether the cache lies in the checkout, so that nobody else uses it."""
+    with Repo(str(root)) as repo:
+        return Path(repo.cache.local_cache_dir).resolve().is_relative_to(root.resolve())
+
+
+def unused_objects(root: Path, commits: Sequence[str], others: Sequence[Path]) -> Mapping[str, int]:
+    """Objects of the cache -> their bytes, of those that nothing here needs.
+
+    Needed is what `dvc.lock` names in the workspace, in the worktrees `others`, in `commits`, and
+    at every branch, tag and DVC experiment.
+
+    Raises:
+        DataTransferError: if one of these cannot be read.
+    """
+    try:
+        with Repo(str(root)) as repo:
+            everywhere = {"all_branches": True, "all_tags": True, "all_experiments": True}
+            used = _ids(repo.used_objs(revs=list(commits), force=True, **everywhere))
+            for other in others:
+                with Repo(str(other)) as elsewhere:
+                    used |= _ids(elsewhere.used_objs(force=True))
+            cache = repo.cache.local
+            return {
+                oid: Path(cache.oid_to_path(oid)).stat().st_size
+                for oid in cache.all()
+                if oid not in used
+            }
+    except DvcException as error:
+        raise DataTransferError(
+            f"DVC cannot say what is needed, so nothing goes: {error}"
+        ) from error
+
+
+def remove_objects(root: Path, names: Sequence[str]) -> None:
+    """Remove objects from the cache; a folder's listing before its files."""
+    with Repo(str(root)) as repo, repo.lock:
+        cache = repo.cache.local
+        for name in sorted(names, key=lambda name: not name.endswith(".dir")):
+            cache.delete(name)
+
+
+def _ids(used: Mapping[Any, Iterable[Any]]) -> set[str]:
+    return {found.value for objects in used.values() for found in objects}
 
 
 def _has_remote(root: Path) -> bool:

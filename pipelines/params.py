@@ -126,6 +126,15 @@ class ServeConfig(Config):
         return self
 
 
+class RetentionConfig(Config):
+    """What `rtmo-pipeline collect` keeps besides what is needed (`pipelines/retention.py`)."""
+
+    keep_versions: int = Field(10, ge=1)
+    """This many of the newest versions, and of the last champions, keep their files and data."""
+    keep_days: float = Field(14, ge=1)
+    """Checkpoints and unfinished runs stay for so long."""
+
+
 Minutes = Annotated[float, Field(gt=0)]
 
 
@@ -167,6 +176,8 @@ class Params(Config):
     """The HTTP server."""
     timeouts_min: TimeoutParams
     """Limits for stages that hang."""
+    retention: RetentionConfig = RetentionConfig()
+    """What stays on the disk. With defaults, so that params of former commits can be read."""
 
 
 def load_params(root: Path) -> Params:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipelines.paths import checkout
 
@@ -21,6 +22,8 @@ console = Console()
 Number = Annotated[int, typer.Argument(help="Number of a version.")]
 Why = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+SHOWN_ITEMS = 4
+"""Of each kind of what `collect` removes."""
 LISTED_FIGURES = ("gate.AP", "gate.AR", "gate.AP_hard", "latency_p50_ms")
 
 
@@ -92,6 +95,46 @@ def reproduce(
     print(f"{found.outcome}: {found.words}")
     if found.outcome == "differs":
         raise typer.Exit(1)
+
+
+class CollectStep(StrEnum):
+    """What `collect` does."""
+
+    PLAN = "plan"
+    APPLY = "apply"
+
+
+@app.command(epilog="Example: rtmo-pipeline collect plan")
+def collect(
+    step: Annotated[
+        CollectStep, typer.Argument(help="plan: say what would go; apply: remove it.")
+    ] = CollectStep.PLAN,
+) -> None:
+    """Give back disk space that nothing needs: cache, checkpoints, files of old versions.
+
+    Never what a version with an alias, a branch, a tag or this workspace needs.
+    """
+    from pipelines import retention
+
+    found = (
+        retention.plan(checkout()) if step is CollectStep.PLAN else retention.collect(checkout())
+    )
+    table = Table("", "how many", Column("bytes", justify="right"), "which", box=None)
+    for subject in ("cache", "checkpoints", "model files", "run"):
+        items = found.of(subject)
+        names = ", ".join(item.name[:12] for item in items[:SHOWN_ITEMS])
+        more = ", ..." if len(items) > SHOWN_ITEMS else ""
+        size = sum(item.bytes for item in items)
+        table.add_row(subject, str(len(items)), f"{size:,}", names + more)
+    console.print(table)
+    total = sum(item.bytes for item in found.items)
+    print(f"versions that keep everything: {', '.join(map(str, found.kept)) or 'none'}")
+    for remark in found.remarks:
+        print(remark)
+    if step is CollectStep.PLAN:
+        print(f"{total:,} bytes can go: `rtmo-pipeline collect apply`")
+    else:
+        print(f"{total:,} bytes removed")
 
 
 @app.command()

@@ -22,16 +22,21 @@ def commits_with_training(root: Path, stage_hash: str) -> tuple[str, ...]:
     The commit in a model's lineage is the one it was trained on; its `dvc.lock` was committed
     afterwards, so git's history is asked.
     """
-    listed = git(root, "log", "--all", "--format=%H", "--", "dvc.lock").split()
-    return tuple(commit for commit in listed if _trains(root, commit, stage_hash))
+    return commits_by_training(root).get(stage_hash, ())
 
 
-def _trains(root: Path, commit: str, stage_hash: str) -> bool:
-    try:
-        lock = git(root, "show", f"{commit}:dvc.lock")
-    except GitError:  # a commit that deletes it
-        return False
-    return stage_hash_in(lock, "train") == stage_hash
+def commits_by_training(root: Path) -> dict[str, tuple[str, ...]]:
+    """Stage hash of a training -> the commits whose `dvc.lock` has it, newest first."""
+    found: dict[str, tuple[str, ...]] = {}
+    for commit in git(root, "log", "--all", "--format=%H", "--", "dvc.lock").split():
+        try:
+            lock = git(root, "show", f"{commit}:dvc.lock")
+        except GitError:  # a commit that deletes it
+            continue
+        stage_hash = stage_hash_in(lock, "train")
+        if stage_hash is not None:
+            found[stage_hash] = (*found.get(stage_hash, ()), commit)
+    return found
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from pipelines.tracking.moves import (
     write_aliases,
 )
 from pipelines.tracking.store import Tracking
-from pipelines.tracking.versions import get_version
+from pipelines.tracking.versions import Version, get_version, has_files
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +91,13 @@ def promote(
 
     Raises:
         UnknownVersionError: if there is no such version.
-        ReleaseError: if the champion is no longer the expected one.
+        ReleaseError: if the champion is no longer the expected one, or the version has no files.
     """
-    get_version(tracking, name, number)
+    version = get_version(tracking, name, number)
     before = settle(tracking, name)
     if before.champion == number:
         return None
+    _require_files(tracking, version)
     if before.champion != expected:
         raise ReleaseError(
             f"the champion of {name!r} is now version {before.champion}, not {expected}: someone "
@@ -123,7 +124,7 @@ def rollback(tracking: Tracking, name: str, *, by: str, why: str) -> Move:
     A second rollback goes one champion further back, not to the one that was just rolled back.
 
     Raises:
-        ReleaseError: if there is no previous champion.
+        ReleaseError: if there is no previous champion, or it has no files.
         UnknownVersionError: if its version was deleted.
     """
     before = settle(tracking, name)
@@ -132,7 +133,7 @@ def rollback(tracking: Tracking, name: str, *, by: str, why: str) -> Move:
             f"{name!r} has no previous champion to go back to; "
             "`rtmo-pipeline promote VERSION` makes any version champion"
         )
-    get_version(tracking, name, before.previous)
+    _require_files(tracking, get_version(tracking, name, before.previous))
     line = line_after_rollback(champion_line(read_moves(tracking, name)), before.previous)
     older = line[-2] if len(line) > 1 else None
     after = replace(before, champion=before.previous, previous=older)
@@ -169,6 +170,16 @@ def line_after_rollback(line: tuple[int, ...], target: int) -> tuple[int, ...]:
     """
     earlier = [index for index, number in enumerate(line[:-1]) if number == target]
     return line[: earlier[-1] + 1] if earlier else (target,)
+
+
+def _require_files(tracking: Tracking, version: Version) -> None:
+    """A champion without files would leave every application without a model."""
+    if not has_files(tracking, version):
+        raise ReleaseError(
+            f"version {version.number} has no model files any more (`rtmo-pipeline collect` gave "
+            "them up, or the artifact store lost them); check out the commit that has its training "
+            "in dvc.lock, `dvc repro` there, and `register` stores them again"
+        )
 
 
 def _carry_out(

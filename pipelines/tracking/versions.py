@@ -63,7 +63,7 @@ def find_version(tracking: Tracking, name: str, content_hash: str) -> Version | 
 def find_complete_version(tracking: Tracking, name: str, content_hash: str) -> Version | None:
     """As `find_version`, but None also if the store lost the files (a removed artifact folder)."""
     found = find_version(tracking, name, content_hash)
-    return found if found is not None and _has_files(tracking, found) else None
+    return found if found is not None and has_files(tracking, found) else None
 
 
 def get_version(tracking: Tracking, name: str, number: int) -> Version:
@@ -178,7 +178,7 @@ def create_version(
     ensure_registered_model(tracking, name)
     found = find_version(tracking, name, content_hash)
     if found is not None:
-        if not _has_files(tracking, found):
+        if not has_files(tracking, found):
             tracking.client.log_model_artifacts(found.model_id, str(package))
         return found
     _remove_unfinished_uploads(tracking)
@@ -265,7 +265,8 @@ def _upload(tracking: Tracking, name: str, package: Path, content_hash: str, run
     return str(model.model_id)
 
 
-def _has_files(tracking: Tracking, version: Version) -> bool:
+def has_files(tracking: Tracking, version: Version) -> bool:
+    """Whether the store still holds the version's model."""
     files = tracking.client.list_logged_model_artifacts(version.model_id)
     return "MLmodel" in [item.path for item in files]
 
