@@ -18,6 +18,27 @@ def _group() -> None:
 
 
 @data.command()
+def delete(
+    image: Annotated[list[int] | None, typer.Option(help="Id of a picture; repeatable.")] = None,
+    person: Annotated[
+        list[int] | None,
+        typer.Option(help="Annotation id of a person: the pictures that show it go; repeatable."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A file in sources/; data.dataset if left out.")
+    ] = None,
+) -> None:
+    """Leave pictures out of the data from now on, and list the registered models that saw them."""
+    from pipelines import deletion
+
+    paths = checkout()
+    params = load_params(paths.root)
+    name = dataset or params.data.dataset
+    done = deletion.delete(paths, params, name, images=image or (), people=person or ())
+    print("\n".join(deletion.describe(done)))
+
+
+@data.command()
 def refresh(
     name: Annotated[
         str | None, typer.Argument(help="A file in sources/; data.dataset if left out.")

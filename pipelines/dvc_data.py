@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import dvc.api
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
@@ -114,6 +115,16 @@ def remove_objects(root: Path, names: Sequence[str]) -> None:
         cache = repo.cache.local
         for name in sorted(names, key=lambda name: not name.endswith(".dir")):
             cache.delete(name)
+
+
+def read_output(root: Path, commit: str, path: str) -> bytes | None:
+    """A file that some stage made at a commit, from the cache or remote; None if it is nowhere."""
+    try:
+        with dvc.api.open(path, repo=str(root), rev=commit, mode="rb") as stream:
+            content: bytes = stream.read()
+    except (DvcException, OSError):
+        return None
+    return content
 
 
 def _ids(used: Mapping[Any, Iterable[Any]]) -> set[str]:

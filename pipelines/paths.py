@@ -37,6 +37,10 @@ class Paths:
         """What people corrected in a dataset's annotations."""
         return self.root / "sources" / "corrections" / f"{dataset}.json"
 
+    def deletions(self, dataset: str) -> Path:
+        """Which pictures of a dataset must not be used any more."""
+        return self.root / "sources" / "deletions" / f"{dataset}.json"
+
     def raw(self, dataset: str) -> Path:
         """Downloaded archives."""
         return self.root / "data" / "raw" / dataset

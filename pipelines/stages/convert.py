@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import typer
@@ -17,6 +19,7 @@ from rich.table import Table
 
 from pipelines.paths import MERGED
 from pipelines.sources.archives import Pictures, open_pictures
+from pipelines.sources.deletions import Deletions, load_deletions
 from pipelines.sources.reading import (
     corrections_digest,
     load_corrections,
@@ -46,8 +49,19 @@ SPLITS: tuple[Split, ...] = ("train", "val", "gate")
 TAKEN_AHEAD = 8
 """Pictures per core that are read before the one that is due."""
 
+NOTHING_DELETED: Mapping[str, Deletions] = MappingProxyType({})
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """Deleted pictures of an annotation file."""
+
+    ids: frozenset[int]
+    content: frozenset[Fingerprint]
+    """Of all deleted pictures, to be left out under whatever id."""
 
 
 class ProblemReport(Config):
@@ -95,6 +109,8 @@ class ConvertReport(Config):
     licence: Licence
     missing_splits: tuple[str, ...]
     """Splits that the source does not have; their stores are empty."""
+    deleted: dict[str, int]
+    """Pictures of each annotation file that were left out because people deleted them."""
     splits: dict[str, SplitReport]
     merged: dict[str, MergedReport]
     """By name of the merged set."""
@@ -108,11 +124,13 @@ def convert(
     gate_fraction: float,
     merged: Sequence[Source] = (),
     corrections: Corrections | None = None,
+    deletions: Mapping[str, Deletions] = NOTHING_DELETED,
 ) -> ConvertReport:
     """Write one store per split into `out`, one per merged set into `out/merged`, `report.json`.
 
     What people corrected replaces what the annotation files of the main set say; each store's meta
-    tells how much.
+    tells how much. Pictures that people deleted are left out, by their ids and by their bytes:
+    a copy under another id, or in a merged set, goes too. `deletions` are by name of the set.
 
     A training picture whose bytes are also those of a validation or gate picture is dropped, from
     merged sets too (several were made from COCO's pictures). Without a gate split of its own,
@@ -134,6 +152,8 @@ def convert(
         made = corrected.get(split, ())
         records[split] = apply_corrections(read, made, num_counted=num_counted(source))
     in_file = {split: len(records[split]) for split in SPLITS}
+    gone = _delete(source, raw, records, deletions.get(source.dataset))
+    deleted = {split: in_file[split] - len(records[split]) for split in source.splits}
     if "train" in source.splits:
         held_out = _held_out(source, raw, records)
         records["train"] = _without(
@@ -164,10 +184,16 @@ def convert(
         skeleton=source.keypoints.name,
         licence=source.licence,
         missing_splits=tuple(split for split in ("train", "val") if split not in source.splits),
+        deleted=deleted,
         splits=reports,
         merged={
             other.dataset: _convert_merged(
-                other, raw / MERGED / other.dataset, out / MERGED, source.keypoints, held_out
+                other,
+                raw / MERGED / other.dataset,
+                out / MERGED,
+                source.keypoints,
+                held_out,
+                Unwanted(_ids_of(deletions.get(other.dataset), "train"), gone),
             )
             for other in merged
         },
@@ -177,7 +203,12 @@ def convert(
 
 
 def _convert_merged(
-    source: Source, raw: Path, out: Path, target: Skeleton, held_out: set[Fingerprint]
+    source: Source,
+    raw: Path,
+    out: Path,
+    target: Skeleton,
+    held_out: set[Fingerprint],
+    unwanted: Unwanted,
 ) -> MergedReport:
     """The training split of a merged set as a store `out/<name>` with the target's keypoints."""
     locations = source.splits.get("train")
@@ -190,6 +221,7 @@ def _convert_merged(
     findings = Findings()
     records = read_records(source, raw, locations, findings)
     in_file = len(records)
+    records = _wanted(raw, locations, records, unwanted)
     records = [
         map_keypoints(record, mapping, target.num_keypoints)
         for record in _without(held_out, raw, locations, records, findings)
@@ -211,6 +243,44 @@ def _convert_merged(
         licence=source.licence,
         train=report,
     )
+
+
+def _delete(
+    source: Source,
+    raw: Path,
+    records: dict[Split, list[ImageRecord]],
+    deletions: Deletions | None,
+) -> frozenset[Fingerprint]:
+    """Take deleted pictures out of every split; their content."""
+    chosen = {
+        split: [record for record in records[split] if record.id in _ids_of(deletions, split)]
+        for split in source.splits
+    }
+    content = frozenset(
+        fingerprint
+        for split, locations in source.splits.items()
+        for fingerprint in _fingerprints(raw, locations, chosen[split]).values()
+    )
+    for split, locations in source.splits.items():
+        unwanted = Unwanted(_ids_of(deletions, split), content)
+        records[split] = _wanted(raw, locations, records[split], unwanted)
+    return content
+
+
+def _ids_of(deletions: Deletions | None, split: Split) -> frozenset[int]:
+    return frozenset(() if deletions is None else deletions.images.get(split, ()))
+
+
+def _wanted(
+    raw: Path, locations: SplitLocations, records: list[ImageRecord], unwanted: Unwanted
+) -> list[ImageRecord]:
+    """Records but for those whose picture was deleted."""
+    fingerprints = _fingerprints(raw, locations, records) if unwanted.content else {}
+    return [
+        record
+        for record in records
+        if record.id not in unwanted.ids and fingerprints.get(record.id) not in unwanted.content
+    ]
 
 
 def _locations(source: Source, split: Split) -> SplitLocations | None:
@@ -459,6 +529,10 @@ def main() -> None:
                 gate_fraction=data.gate_fraction,
                 merged=merged,
                 corrections=corrections,
+                deletions={
+                    each.dataset: load_deletions(run.paths.deletions(each.dataset), each.dataset)
+                    for each in (source, *merged)
+                },
             )
     Console().print(report_table(report))
     if report.merged:

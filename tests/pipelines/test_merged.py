@@ -10,6 +10,7 @@ import torch
 from pipelines.params import MergedSet
 from pipelines.paths import MERGED
 from pipelines.sources.archives import write_archive
+from pipelines.sources.deletions import Deletions
 from pipelines.sources.schema import Source, SourceError
 from pipelines.stages.convert import convert, merged_table
 from pipelines.stages.download import download
@@ -72,6 +73,21 @@ def test_a_merged_set_is_stored_with_the_keypoints_of_the_main_one(processed, re
     assert (merged["format"], merged["skeleton"]) == ("crowdpose", "crowdpose14")
     assert merged["licence"]["name"] == "Apache-2.0"
     assert merged["train"]["pictures"] == len(store) == 12
+
+
+def test_deleted_pictures_of_a_merged_set_are_left_out(processed, tmp_path, repository):
+    main, other = (small_source(repository, name) for name in IMAGES)
+    whole = Store.open(processed / MERGED / other.dataset).image_ids.tolist()
+    out = tmp_path / "processed"
+    out.mkdir()
+    deletions = {other.dataset: Deletions(dataset=other.dataset, images={"train": (whole[3],)})}
+    raw = processed.parent / "raw"
+    convert(main, raw, out, gate_fraction=0.2, merged=[other], deletions=deletions)
+    left = Store.open(out / MERGED / other.dataset).image_ids.tolist()
+    assert left == [image for image in whole if image != whole[3]]
+    assert (out / "train/image_ids.npy").read_bytes() == (
+        processed / "train/image_ids.npy"
+    ).read_bytes()
 
 
 def test_keypoints_go_to_the_joint_of_their_name(processed, tmp_path, repository):
