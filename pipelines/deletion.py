@@ -146,6 +146,7 @@ def witnesses(
     for version in versions:
         main = version.tags.get(DATASET_TAG, "")
         processed = f"data/processed/{main}"
+        how: tuple[str, ...]
         history = commits.get(version.tags.get("stage_hash", ""), ())
         if data_here is not None and version.tags.get(DATA_DIGEST_TAG) == data_here:
             read = _ids_in_workspace(paths.processed(main))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from mlflow.entities import Run, ViewType
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -36,10 +37,9 @@ def remove_files(tracking: Tracking, version: Version) -> None:
 
     It can be registered again, or brought back from its commit, and then has files again.
     """
-    model = tracking.client.get_logged_model(version.model_id)
-    get_artifact_repository(
-        model.artifact_location, tracking_uri=tracking.address.uri
-    ).delete_artifacts()
+    location = tracking.client.get_logged_model(version.model_id).artifact_location
+    files: Any = get_artifact_repository(location, tracking_uri=tracking.address.uri)
+    files.delete_artifacts()
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     describe_version(tracking, version, {COLLECTED_TAG: now})
 

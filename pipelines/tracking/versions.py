@@ -23,6 +23,7 @@ CONTENT_HASH_TAG = "content_hash"
 MODEL_ID_TAG = "model_id"
 PACKAGED_ONNX = "artifacts/rtmo.onnx"
 """Where a version keeps its complete form."""
+GZIP_MAGIC = b"\x1f\x8b"
 MAX_TAG_LENGTH = 5000  # MLflow's own limit for tags of a version
 
 
@@ -227,9 +228,9 @@ def attached_json(tracking: Tracking, version: Version, path: str) -> Any | None
     ]:
         return None
     with tempfile.TemporaryDirectory() as temporary:
-        return json.loads(
-            gzip.decompress(download(tracking, version, path, temporary).read_bytes())
-        )
+        content = download(tracking, version, path, temporary).read_bytes()
+    # S3 keeps `.gz` as an encoding of the content, and a server before it hands it out unpacked.
+    return json.loads(gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content)
 
 
 def download(tracking: Tracking, version: Version, path: str, folder: str | Path) -> Path:

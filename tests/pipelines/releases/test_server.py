@@ -1,14 +1,5 @@
 """The same against a real MLflow server."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
-
 import pytest
 
 from pipelines.paths import Paths
@@ -17,6 +8,7 @@ from pipelines.tracking.address import StoreUnavailableError, store_address
 from pipelines.tracking.glance import Wanted, missing_from_store
 from pipelines.tracking.moves import Aliases, read_aliases
 from pipelines.tracking.store import open_tracking
+from tests.pipelines.releases.server_processes import mlflow_server
 
 GOOD, OFF_LEFT = (0.0, 0.0), (12.0, 0.0)
 
@@ -24,43 +16,11 @@ GOOD, OFF_LEFT = (0.0, 0.0), (12.0, 0.0)
 @pytest.fixture
 def server(paths: Paths, monkeypatch: pytest.MonkeyPatch):
     """A server on loopback with its own database, and the variable that names it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = paths.root / "server"
     folder.mkdir()
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"),
-            *("--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-            *("--artifacts-destination", str(folder / "artifacts")),
-        ],
-        cwd=folder,
-        env=os.environ
-        | {
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(360):
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the server ended"
-                time.sleep(0.5)
+    with mlflow_server(folder, str(folder / "artifacts")) as uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.mark.slow
