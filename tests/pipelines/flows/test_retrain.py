@@ -1,11 +1,12 @@
 """Scheduled runs against a real bare git remote, a real DVC remote and a real MLflow store."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines import delivery, dvc_data, retraining
+from pipelines import delivery, dvc_data, dvc_graph, retraining
 from pipelines.delivery import NotDeliveredError
 from pipelines.flows.retrain import RetrainReport, retrain
 from pipelines.git_command import GitError
@@ -128,6 +129,31 @@ def test_data_is_pulled_before_and_pushed_after(
     monkeypatch.chdir(other)
     assert retrain(target="sum").outcome == "nothing to do"
     assert (delivery.worktree_folder(Paths(other, other)) / "drawn" / "a.txt").read_text() == "3"
+
+
+@pytest.mark.slow
+def test_another_host_runs_the_last_stage_and_this_one_gets_its_results(
+    checkout: Paths, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two checkouts, two homes, two caches; all they share are the git and the DVC remote."""
+    here = checkout.root
+    for command in (("remote", "add", "-d", "store", str(tmp_path / "store")), ("repro", "draw")):
+        output(here, sys.executable, "-m", "dvc", *command)
+    dvc_data.send_data(here, print)
+    commit(here)
+
+    there = tmp_path / "there" / "checkout"
+    monkeypatch.setenv("HOME", str(tmp_path / "there" / "home"))
+    output(tmp_path, "git", "clone", "-q", str(remote), str(there))
+    monkeypatch.chdir(there)
+    report = retrain(target="sum")
+    assert (report.outcome, report.ran) == ("delivered", ("sum",))  # `draw` came by pull
+
+    (branch,) = (name for name in branches(remote) if name != "main")
+    output(here, "git", "pull", "-q", "origin", branch)
+    dvc_data.restore_data(here, print)
+    assert (here / "sum.json").read_text() == '{"sum": 3}'
+    assert dvc_graph.stale(here, "sum") == {}
 
 
 @pytest.mark.slow
