@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,12 +32,7 @@ from pipelines.registry.receipt import read_receipt
 from pipelines.tracking.moves import read_moves
 from pipelines.tracking.storage import remove_files, size_of_files, unfinished_runs
 from pipelines.tracking.store import Tracking, open_tracking
-from pipelines.tracking.versions import (
-    Version,
-    aliases_by_version,
-    all_versions,
-    ensure_registered_model,
-)
+from pipelines.tracking.versions import Version, aliases_by_version, all_versions
 from pipelines.worktree import commits_by_training
 
 Subject = Literal["cache", "checkpoints", "model files", "run"]
@@ -77,9 +72,8 @@ def plan(paths: Paths) -> Plan:
     tracking = open_tracking(paths)
     params = load_params(paths.root)
     rules, model = params.retention, params.registration.name
-    ensure_registered_model(tracking, model)
     versions = all_versions(tracking, model)
-    kept = kept_versions(paths, tracking, model, rules)
+    kept = kept_versions(paths, tracking, model, rules, versions) if versions else frozenset()
     commits, remarks = needed_commits(paths, model, [one for one in versions if one.number in kept])
     items: list[Item] = []
     if dvc_data.has_own_cache(paths.root):
@@ -123,10 +117,13 @@ def collect(paths: Paths) -> Plan:
 
 
 def kept_versions(
-    paths: Paths, tracking: Tracking, model: str, rules: RetentionConfig
+    paths: Paths,
+    tracking: Tracking,
+    model: str,
+    rules: RetentionConfig,
+    versions: Sequence[Version],
 ) -> frozenset[int]:
-    """Numbers of the versions that keep their files and their data."""
-    versions = all_versions(tracking, model)
+    """Numbers of the versions, oldest first, that keep their files and their data."""
     line = champion_line(read_moves(tracking, model))
     wanted = _content_wanted_here(paths, model)
     return frozenset(
