@@ -84,38 +84,58 @@ def delete(
         raise DeletionError("give at least one --image ID or --person ID")
     source = load_source(paths.source(dataset))
     file_splits = {split: split if split in source.splits else "train" for split in ROLES}
-    folders = store_folders(params.data.dataset, dataset)
-    stores = {
-        split: Store.open(paths.processed(params.data.dataset) / folder)
-        for split, folder in folders.items()
-    }
+    processed = paths.processed(params.data.dataset)
+    stores = [
+        (file_splits[split], Store.open(processed / folder))
+        for split, folder in store_folders(params.data.dataset, dataset).items()
+    ]
     former = load_deletions(paths.deletions(dataset), dataset)
-    wanted: dict[Split, set[int]] = {}
-    for image in images:
-        has = {file_splits[split] for split, store in stores.items() if image in store.image_ids}
-        has |= {split for split, ids in former.images.items() if image in ids}
-        wanted.setdefault(_the_one(has, f"picture {image}", dataset), set()).add(image)
-    for person in people:
-        shown = {
-            (file_splits[split], int(image))
-            for split, store in stores.items()
-            for image in np.repeat(store.image_ids, store.people_per_image)[
-                store.column("annotation_ids") == person
-            ]
-        }
-        split = _the_one({split for split, _ in shown}, f"person {person}", dataset)
-        wanted.setdefault(split, set()).update(image for _, image in shown)
-    deletions = former.joined(wanted)
+    found = find_pictures(stores, former, images, people)
+    deletions = former.joined(found)
     if deletions != former:
         _write(paths.deletions(dataset), deletions)
     _remove_corrections(paths, dataset, deletions)
-    found = {split: tuple(sorted(ids)) for split, ids in wanted.items()}
     return Deletion(
         path=paths.deletions(dataset),
         images=found,
         is_new=deletions != former,
         witnesses=witnesses(paths, params, dataset, found, file_splits),
     )
+
+
+def find_pictures(
+    stores: Sequence[tuple[Split, Store]],
+    former: Deletions,
+    images: Sequence[int],
+    people: Sequence[int],
+) -> dict[Split, tuple[int, ...]]:
+    """Ids of the pictures, by the split of the annotation file they are in.
+
+    Args:
+        stores: of the dataset, each with the split of its annotation file.
+        former: pictures that were deleted before; asking for them again is no mistake.
+        images: ids of pictures.
+        people: annotation ids.
+
+    Raises:
+        DeletionError: if an id is unknown, or two annotation files have it.
+    """
+    found: dict[Split, set[int]] = {}
+    for image in images:
+        splits = {split for split, store in stores if image in store.image_ids}
+        splits |= {split for split, ids in former.images.items() if image in ids}
+        found.setdefault(_the_one(splits, f"picture {image}", former.dataset), set()).add(image)
+    for person in people:
+        shown = {
+            (split, int(image))
+            for split, store in stores
+            for image in np.repeat(store.image_ids, store.people_per_image)[
+                store.column("annotation_ids") == person
+            ]
+        }
+        split = _the_one({split for split, _ in shown}, f"person {person}", former.dataset)
+        found.setdefault(split, set()).update(image for _, image in shown)
+    return {split: tuple(sorted(ids)) for split, ids in found.items()}
 
 
 def store_folders(main: str, dataset: str) -> dict[Split, str]:
