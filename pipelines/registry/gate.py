@@ -20,8 +20,8 @@ the comparison fails. `same`: the champion itself."""
 
 ASSUMED_SEED_STD = 0.005
 """Standard deviation of AP over seeds where `register.seed_std` is null. An assumption, not a
-measurement: about the largest with which 500 gate images still show +0.03 AP in 95 % of cases
-(benchmarks/2026-11-21-gate-error-rates.md)."""
+measurement: about the largest with which 500 gate images still show +0.03 AP in 95 % of cases, as
+calculated in benchmarks/2026-11-21-gate-error-rates.md."""
 
 
 @dataclass(frozen=True, slots=True)

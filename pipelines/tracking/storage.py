@@ -13,10 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from pipelines.tracking.liveness import PROCESS_TAG, is_gone
 from pipelines.tracking.runs import STAGE_HASH_TAG
 from pipelines.tracking.store import Tracking
-from pipelines.tracking.versions import Version, describe_version
-
-COLLECTED_TAG = "collected"
-"""When the files of a version were given up; absent while it has them."""
+from pipelines.tracking.versions import COLLECTED_TAG, Version, describe_version
 
 
 def size_of_files(tracking: Tracking, version: Version) -> int:

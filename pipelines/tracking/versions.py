@@ -23,6 +23,8 @@ CONTENT_HASH_TAG = "content_hash"
 MODEL_ID_TAG = "model_id"
 PACKAGED_ONNX = "artifacts/rtmo.onnx"
 """Where a version keeps its complete form."""
+COLLECTED_TAG = "collected"
+"""When the files of a version were given up; absent while it has them."""
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_TAG_LENGTH = 5000  # MLflow's own limit for tags of a version
 
@@ -181,6 +183,9 @@ def create_version(
     if found is not None:
         if not has_files(tracking, found):
             tracking.client.log_model_artifacts(found.model_id, str(package))
+            if COLLECTED_TAG in found.tags:
+                number = str(found.number)
+                tracking.client.delete_model_version_tag(name, number, COLLECTED_TAG)
         return found
     _remove_unfinished_uploads(tracking)
     model_id = _upload(tracking, name, package, content_hash, run_id)

@@ -16,8 +16,7 @@ from pipelines.registry.restoration import KEPT_STAGES
 from pipelines.reproduction import reproduce
 from pipelines.sync import sync
 from pipelines.tracking.moves import read_aliases
-from pipelines.tracking.storage import COLLECTED_TAG
-from pipelines.tracking.versions import all_versions, get_version, has_files
+from pipelines.tracking.versions import COLLECTED_TAG, all_versions, get_version, has_files
 from pipelines.worktree import commits_with_training, worktree
 
 GATE = "data/processed/embedded/gate"
@@ -93,6 +92,11 @@ def test_old_versions_give_up_their_files_and_keep_their_record(release, paths, 
     with pytest.raises(ReleaseError, match="version 1 has no model files any more"):
         commands.rollback(paths, by="ann", why="further back")
     assert read_aliases(tracking, "rtmo").champion == 2
+
+    release((12.0, 0.0))  # registered again, it has its files again
+    back = get_version(tracking, "rtmo", 1)
+    assert has_files(tracking, back)
+    assert COLLECTED_TAG not in back.tags
 
 
 def test_a_branch_a_tag_and_another_worktree_keep_their_data(release, paths, git, tmp_path):
