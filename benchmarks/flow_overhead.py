@@ -3,12 +3,14 @@
     python -m benchmarks.flow_overhead
 
 Two stages of standard Python that take no time, in a repository of their own with a bare git
-remote. Wall-clock seconds of whole processes; the scheduled run is also timed from flow start.
+remote. Seconds of whole processes by the clock and, in brackets, of processor time, which other
+work on the machine does not change; the scheduled run is timed from flow start.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -65,10 +67,16 @@ def report(name: str, repository: Path, command: list[str], variables: dict[str,
     seconds = []
     for _ in range(REPEATS):
         (repository / "seed.txt").write_text(str(time.time_ns()))
-        started = time.monotonic()
+        started, busy = time.monotonic(), processor_s()
         run(repository, command, variables)
-        seconds.append(time.monotonic() - started)
-    print(f"{name}: {', '.join(f'{value:.1f}' for value in seconds)}")
+        seconds.append(f"{time.monotonic() - started:.1f} ({processor_s() - busy:.1f})")
+    print(f"{name}: {', '.join(seconds)}", flush=True)
+
+
+def processor_s() -> float:
+    """Processor time of all commands that ended so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run(repository: Path, command: list[str], variables: dict[str, str]) -> str:
