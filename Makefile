@@ -33,8 +33,10 @@ test: .venv/.ready  ## The test suite without its slow part
 test-all: .venv/.ready  ## Every test: mutations, kills, whole pipelines
 	@$(BIN)/python -m pytest -q
 
-chaos: .venv/.ready  ## Kill each component at each stage, the services, and training KILLS times
-	@$(BIN)/python -m pytest -q --kills $(KILLS) tests/rtmo/training/test_kill.py tests/pipelines/flows/test_chaos.py tests/pipelines/test_services.py
+chaos: .venv/.ready  ## Kill each component at each stage, the services, and training KILLS times; fifty releases with faults
+	@$(BIN)/python -m pytest -q --kills $(KILLS) tests/rtmo/training/test_kill.py \
+		tests/pipelines/flows/test_chaos.py tests/pipelines/test_services.py \
+		tests/pipelines/releases/test_fifty_releases.py
 
 verify-gpu: .venv/.ready  ## Build, run, compare and time engines on this machine's GPU; appends a receipt
 	@PYTHONPATH=. $(BIN)/python benchmarks/verify_gpu.py

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 from mlflow.entities import Run, ViewType
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipelines.tracking.liveness import PROCESS_TAG, is_gone
 from pipelines.tracking.runs import STAGE_HASH_TAG
 from pipelines.tracking.store import Tracking
-from pipelines.tracking.versions import COLLECTED_TAG, Version, describe_version
+from pipelines.tracking.versions import (
+    COLLECTED_TAG,
+    Version,
+    delete_model_files,
+    describe_version,
+)
 
 
 def size_of_files(tracking: Tracking, version: Version) -> int:
@@ -34,9 +37,7 @@ def remove_files(tracking: Tracking, version: Version) -> None:
 
     It can be registered again, or brought back from its commit, and then has files again.
     """
-    location = tracking.client.get_logged_model(version.model_id).artifact_location
-    files: Any = get_artifact_repository(location, tracking_uri=tracking.address.uri)
-    files.delete_artifacts()
+    delete_model_files(tracking, version.model_id)
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     describe_version(tracking, version, {COLLECTED_TAG: now})
 

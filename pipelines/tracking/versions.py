@@ -14,6 +14,7 @@ import mlflow.artifacts
 from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipelines.tracking.address import SERVER_SCHEMES
 from pipelines.tracking.liveness import PROCESS_TAG, is_gone, this_process
@@ -201,7 +202,7 @@ def create_version(
     if winner is None or winner.number == int(made.version):
         return _version(made)
     tracking.client.delete_model_version(name, made.version)
-    tracking.client.delete_logged_model(model_id)
+    _discard_upload(tracking, model_id)
     return winner
 
 
@@ -281,7 +282,20 @@ def _remove_unfinished_uploads(tracking: Tracking) -> None:
     """Delete logged models whose uploading process died; no version points to them."""
     for model in tracking.client.search_logged_models([tracking.experiment_id]):
         if str(model.status) != "READY" and is_gone(model.tags.get(PROCESS_TAG)):
-            tracking.client.delete_logged_model(model.model_id)
+            _discard_upload(tracking, model.model_id)
+
+
+def _discard_upload(tracking: Tracking, model_id: str) -> None:
+    """Remove a logged model with its files, which MLflow's deletion leaves on the disk."""
+    delete_model_files(tracking, model_id)
+    tracking.client.delete_logged_model(model_id)
+
+
+def delete_model_files(tracking: Tracking, model_id: str) -> None:
+    """Delete everything stored with a logged model; its record stays."""
+    location = tracking.client.get_logged_model(model_id).artifact_location
+    files: Any = get_artifact_repository(location, tracking_uri=tracking.address.uri)
+    files.delete_artifacts()
 
 
 def _source(tracking: Tracking, model_id: str) -> str:

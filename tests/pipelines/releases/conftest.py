@@ -320,8 +320,8 @@ def git() -> Callable[..., str]:
 
 
 @pytest.fixture
-def release(tracking, paths, make_workspace, monkeypatch, git) -> Callable[[Model], Receipt]:
-    """Make a model, register it and commit what a person commits; in a real DVC repository.
+def prepare(paths, make_workspace, monkeypatch, git) -> Callable[..., Registration]:
+    """Make a model and commit what a person commits, in a real DVC repository; not registered.
 
     `train` and `evaluate` in its `dvc.yaml` can be run, and make the same weights and metrics.
     """
@@ -333,9 +333,9 @@ def release(tracking, paths, make_workspace, monkeypatch, git) -> Callable[[Mode
     git(paths.root, "init", "-q", "-b", "main")
     Repo.init(str(paths.root)).close()
 
-    def make(model: Model) -> Receipt:
+    def make(model: Model, **settings: object) -> Registration:
         (paths.root / "recipe.txt").write_text(repr(model))
-        registration = make_workspace(paths, model)
+        registration = make_workspace(paths, model, **settings)
         card_file = paths.trained / "model_card.json"
         card = json.loads(card_file.read_text())
         card["stage_hash"] = dvc_graph.stage_hash(paths.root, "train")
@@ -344,8 +344,18 @@ def release(tracking, paths, make_workspace, monkeypatch, git) -> Callable[[Mode
         with Repo(str(paths.root)) as repo:
             repo.commit(force=True)
         git(paths.root, "add", "-A")
-        git(paths.root, "commit", "-qm", f"Model {model}")
-        receipt = register(tracking, replace(registration, candidate=read_candidate(paths)))
+        git(paths.root, "commit", "--allow-empty", "-qm", f"Model {model}")
+        return replace(registration, candidate=read_candidate(paths))
+
+    return make
+
+
+@pytest.fixture
+def release(tracking, paths, prepare) -> Callable[..., Receipt]:
+    """`prepare` a model and register it as the stage does, receipt included."""
+
+    def make(model: Model, **settings: object) -> Receipt:
+        receipt = register(tracking, prepare(model, **settings))
         folder = receipt_file(paths).parent
         folder.mkdir(parents=True, exist_ok=True)
         write_receipt(receipt, folder)
