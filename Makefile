@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro services test test-all chaos verify-gpu lint format lock wheelhouse clean help
+.PHONY: repro tour services test test-all chaos verify-gpu lint format lock wheelhouse clean help
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +23,9 @@ repro: .venv/.ready  ## The whole pipeline on the dataset named in params.yaml
 	@$(BIN)/dvc repro
 	@$(BIN)/rtmo-pipeline sync
 	@$(BIN)/rtmo-pipeline status
+
+tour: .venv/.ready  ## Half an hour for a sceptic, after `make repro`: each promise tried, in copies
+	@$(BIN)/python -m pipelines.tour
 
 services: .venv/.ready  ## Prefect server, worker and MLflow server on loopback
 	@$(BIN)/rtmo-pipeline services start

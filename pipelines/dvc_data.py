@@ -35,10 +35,14 @@ def _share_cache(root: Path, other: Path) -> None:
     """Let the checkout `other` use the cache of the one at `root`, and its local settings."""
     if (root / LOCAL_SETTINGS).exists():
         shutil.copy(root / LOCAL_SETTINGS, other / LOCAL_SETTINGS)
-    with Repo(str(root)) as repo:
-        cache = repo.cache.local_cache_dir
     with Repo(str(other)) as repo, repo.config.edit("local") as settings:
-        settings["cache"]["dir"] = cache
+        settings["cache"]["dir"] = cache_folder(root)
+
+
+def cache_folder(root: Path) -> str:
+    """Where a checkout keeps its data; as a DVC remote it is one that others can pull from."""
+    with Repo(str(root)) as repo:
+        return str(repo.cache.local_cache_dir)
 
 
 def restore_data(root: Path, log: Callable[[str], None]) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,8 +16,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from ruamel.yaml import YAML
 
+from pipelines.tour.copies import copy_sources, set_params
 from rtmo.formats.labels import write_labels
 from rtmo.formats.records import ImageRecord, PersonRecord
 from rtmo.model.build import build_rtmo
@@ -82,12 +81,8 @@ def record(image) -> ImageRecord:
 def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh checkout with an export of CVAT, a photo and weights of COCO's keypoints in it."""
     folder = tmp_path_factory.mktemp("tutorial") / "checkout"
-    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = subprocess.run(listed, cwd=repository, capture_output=True, text=True, check=True)
-    for name in filter(None, names.stdout.split("\0")):
-        if (repository / name).is_file() and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(repository / name, folder / name)
+    copy_sources(repository, folder)
+    (folder / "dvc.lock").unlink(missing_ok=True)
     images = list(
         generate(SyntheticConfig(seed=1, num_images={"all": 50}, width=128, height=96), "all")
     )
@@ -138,28 +133,13 @@ def run(folder: Path, command: str) -> str:
     return done.stdout
 
 
-def make_tiny(folder: Path) -> None:
-    yaml = YAML()
-    params = yaml.load(folder / "params.yaml")
-
-    def update(section, changes):
-        for key, value in changes.items():
-            if isinstance(value, dict):
-                update(section[key], value)
-            else:
-                section[key] = value
-
-    update(params, TINY)
-    yaml.dump(params, folder / "params.yaml")
-
-
 @pytest.mark.timeout(1200)
 def test_the_tutorial_ends_with_a_champion_that_answers(checkout: Path, repository: Path) -> None:
     init, repro, status, predict, serve = commands(repository)
     said = run(checkout, init)
     assert "skeleton mine: head, l_hand, r_hand" in said
     assert 'data.dataset: "embedded" -> "mine"' in said
-    make_tiny(checkout)
+    set_params(checkout, TINY)
     run(checkout, repro)
     assert "up to date" in run(checkout, repro)
     receipt = json.loads((checkout / "reports/register/receipt.json").read_text())

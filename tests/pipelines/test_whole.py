@@ -11,45 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+
+from pipelines.tour.copies import copy_sources, make_tiny, set_params, shrink
 
 pytestmark = pytest.mark.slow
-
-YAML_FILE = YAML()
-SETTINGS = {
-    "model.input_size": 96,
-    "train.epochs": 2,
-    "train.micro_batch": 8,
-    "train.global_batch": 8,
-    "train.optimizer.cosines": [],
-    "train.phases": [{"first_epoch": 0, "pipeline": "letterbox"}],
-    "train.checkpoint_every_steps": 2,
-    "train.validate_every_epochs": 1,
-    "export.parity_images": 4,
-    "benchmark.images": 4,
-    "benchmark.runs": 3,
-    "evaluate.bootstrap_samples": 100,
-    "register.bootstrap_samples": 100,
-    "register.floor_ap": 0.0,
-    "register.max_latency_ratio": 100.0,
-}
-IMAGES = {"train": 64, "val": 16}
 
 
 def make_checkout(repository: Path, folder: Path) -> Path:
     """The tracked and new files of this checkout, with a tiny dataset and short stages."""
-    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = subprocess.run(listed, cwd=repository, capture_output=True, text=True, check=True)
-    for name in filter(None, names.stdout.split("\0")):
-        if (repository / name).is_file() and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(repository / name, folder / name)
-    source = folder / "sources" / "embedded.json"
-    content = json.loads(source.read_text())
-    content["get"]["config"] |= {"num_images": IMAGES, "width": 128, "height": 96}
-    source.write_text(json.dumps(content))
-    for name, value in SETTINGS.items():
-        set_param(folder, name, value)
+    copy_sources(repository, folder)
+    make_tiny(folder)
     for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "Tiny")):
         identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
         subprocess.run(["git", *identity, *command], cwd=folder, check=True)
@@ -57,13 +28,8 @@ def make_checkout(repository: Path, folder: Path) -> Path:
 
 
 def set_param(folder: Path, name: str, value: object) -> None:
-    params = YAML_FILE.load(folder / "params.yaml")
-    *sections, last = name.split(".")
-    node = params
-    for section in sections:
-        node = node[section]
-    node[last] = value
-    YAML_FILE.dump(params, folder / "params.yaml")
+    section, key = name.split(".")
+    set_params(folder, {section: {key: value}})
 
 
 def environment() -> dict[str, str]:
@@ -259,9 +225,7 @@ def test_merged_sets_go_through_the_stages_and_leave_nothing_behind(
     folder = tmp_path / "checkout"
     shutil.copytree(untouched, folder)
     source = folder / "sources" / "embedded-crowdpose.json"
-    content = json.loads(source.read_text())
-    content["get"]["config"] |= {"num_images": IMAGES, "width": 128, "height": 96}
-    source.write_text(json.dumps(content))
+    shrink(source)
     alone = (folder / "params.yaml").read_text()
     other = {"dataset": "embedded-crowdpose", "sampling_factor": 0.5, "until_epoch": 1}
     set_param(folder, "data.merge", [other])

@@ -1,0 +1,140 @@
+"""Steps about the registry."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipelines.params import load_params
+from pipelines.registry.receipt import Receipt, read_receipt
+from pipelines.tour.copies import Copies, Copy, set_params
+from pipelines.tour.steps import NotHereError, require
+from rtmo.store import Store
+
+STORE = "MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
+ASK = (
+    "import mlflow, sys; "
+    "version = mlflow.MlflowClient().get_model_version_by_alias(sys.argv[1], sys.argv[2]); "
+    "print(version.version, version.tags['content_hash'])"
+)
+LOAD = (
+    "import mlflow, sys; "
+    "model = mlflow.pyfunc.load_model(f'models:/{sys.argv[1]}@{sys.argv[2]}'); "
+    "print(model.metadata.get_output_schema().input_names())"
+)
+WEIGHTS = "champion.safetensors"
+WORSE: dict[str, Any] = {
+    "train": {
+        "init_weights": WEIGHTS,
+        "init_weights_sha256": None,
+        "epochs": 1,
+        "optimizer": {"cosines": []},
+        "phases": [{"first_epoch": 0, "pipeline": "letterbox", "input_size": 64}],
+    },
+    "export": {"parity_images": 16, "timing_runs": 3},
+    "benchmark": {"runs": 10},
+    "register": {"allow_licences": [f"weights {WEIGHTS}"]},
+}
+"""Small pictures spoil what the champion has learned; fewer of them to measure on save time."""
+MAX_TRAINING_PICTURES = 20_000
+
+
+def plain_client_finds_the_champion(copies: Copies) -> str:
+    """Ask and load with mlflow alone, as an application does."""
+    finished = copies.finished
+    alias = _alias(finished)
+    name = _receipt(finished).model
+    number, content = finished.run(f'{STORE} python -c "{ASK}" {name} {alias}').split()
+    outputs = finished.run(f'{STORE} python -c "{LOAD}" {name} {alias}').strip()
+    return f"models:/{name}@{alias} is version {number} (content {content[:12]}), answers {outputs}"
+
+
+def lost_store_comes_back(copies: Copies) -> str:
+    """Delete the store, sync, compare the content hash."""
+    finished = copies.finished
+    receipt = _receipt(finished)
+    finished.run("rm -r mlflow.db mlartifacts 2>/dev/null || true")
+    finished.run("rtmo-pipeline sync")
+    number, content = _who_is(finished, _alias(finished))
+    require(
+        content == receipt.content_hash,
+        f"the receipt says {receipt.content_hash[:12]}, the new store {content[:12]}",
+    )
+    again = finished.run("rtmo-pipeline sync")
+    require("restored" not in again, f"a second sync did something: {again.strip()}")
+    return (
+        f"{_alias(finished)} is version {number} of the new store, content {content[:12]} as before"
+    )
+
+
+def worse_challenger_is_refused(copies: Copies) -> str:
+    """Spoil the champion, let the gate judge; promote it by hand all the same, take it back."""
+    finished = copies.finished
+    _require_short_epoch(finished)
+    champion = _make_sure_of_a_champion(finished)
+    finished.run(f"cp models/train/weights.safetensors {WEIGHTS}")
+    finished.note("edit params.yaml: " + ", ".join(_edits(WORSE)))
+    set_params(finished.folder, WORSE)
+    finished.run("dvc repro")
+    receipt = _receipt(finished)
+    require(receipt.content_hash != champion, "the training made the same model")
+    require(not receipt.is_champion, f"it became champion: {receipt.words}")
+    require(_who_is(finished, "champion")[1] == champion, "the champion is another one now")
+    finished.run(f"rtmo-pipeline promote {receipt.version} --why 'the tour wants to see it'")
+    require(_who_is(finished, "champion")[1] == receipt.content_hash, "it was not promoted")
+    finished.run("rtmo-pipeline rollback --why 'the tour has seen it'")
+    require(_who_is(finished, "champion")[1] == champion, "the former champion is not back")
+    moves = finished.run("rtmo-pipeline history").splitlines()
+    require("rollback" in moves[-1], f"the last move in the history is {moves[-1]}")
+    return (
+        f"verdict `{receipt.verdict}`; promoted by hand, rolled back; {len(moves)} moves on record"
+    )
+
+
+def _require_short_epoch(copy: Copy) -> None:
+    dataset = load_params(copy.folder).data.dataset
+    pictures = len(Store.open(copy.paths.processed(dataset) / "train"))
+    if pictures > MAX_TRAINING_PICTURES:
+        raise NotHereError(f"one epoch of {dataset} ({pictures} pictures) is too long for a tour")
+
+
+def _make_sure_of_a_champion(copy: Copy) -> str:
+    """Content hash of the champion; where this checkout made none, its version is promoted."""
+    receipt = _receipt(copy)
+    if _alias(copy) != "champion":
+        number = _who_is(copy, _alias(copy))[0]
+        copy.run(f"rtmo-pipeline promote {number} --why 'the tour needs a champion'")
+    return receipt.content_hash
+
+
+def _who_is(copy: Copy, alias: str) -> tuple[str, str]:
+    """Number and content hash of a version, as another process reads it from the store."""
+    number, content = copy.run(f'{STORE} python -c "{ASK}" {_receipt(copy).model} {alias}').split()
+    return number, content
+
+
+def _receipt(copy: Copy) -> Receipt:
+    receipt = read_receipt(copy.paths)
+    require(receipt is not None, "reports/register/receipt.json is not there")
+    assert receipt is not None
+    return receipt
+
+
+def _alias(copy: Copy) -> str:
+    alias = _receipt(copy).alias
+    if alias is None:
+        raise NotHereError("the last `dvc repro` here registered a model without an alias")
+    return alias
+
+
+def _edits(changes: dict[str, Any], before: str = "") -> list[str]:
+    """Changes of params as `section.key: value`."""
+    lines = []
+    for key, value in changes.items():
+        name = f"{before}{key}"
+        lines += (
+            _edits(value, f"{name}.")
+            if isinstance(value, dict)
+            else [f"{name}: {json.dumps(value)}"]
+        )
+    return lines
