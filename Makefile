@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro tour services test test-all chaos verify-gpu lint format lock wheelhouse clean help
+.PHONY: repro tour services test test-all chaos verify-gpu lint format docs lock wheelhouse clean help
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,9 @@ lint: .venv/.ready  ## Style, types, import rules, declared dependencies
 format: .venv/.ready  ## Let ruff settle the layout
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: .venv/.ready  ## These pages as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lock: .venv/.ready  ## Write requirements.lock from what is installed
 	@PYTHON=$(BIN)/python tools/lock

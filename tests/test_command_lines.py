@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import pipelines.cli
 import rtmo.cli
+from tests.conftest import ROOT
 
 PROGRAMS = {"rtmo": rtmo.cli.app, "rtmo-pipeline": pipelines.cli.app}
 
@@ -32,6 +33,7 @@ COMMANDS = {
     for program, app in PROGRAMS.items()
     for words, command in walk(typer.main.get_command(app), (program,))
 }
+PREFIXES = sorted(COMMANDS, key=len, reverse=True)
 EXAMPLES = [
     example
     for command in COMMANDS.values()
@@ -59,6 +61,30 @@ def test_an_example_names_a_command_and_options_that_there_are(example):
     program, name, *arguments = shlex.split(example)
     command = COMMANDS[program, name]
     command.make_context(name, arguments)  # raises what a person would be told
+
+
+def written_commands():
+    """Commands of ours and make's in the code blocks of README and pages: (page, command)."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        indented_or_fenced = r"^(?: {4}|(?=\w))((?:rtmo|rtmo-pipeline|make) [a-z].*)$"
+        text = re.sub(r"(?m)^(?!```|    |rtmo|make).*$|\\$", "", page.read_text())
+        for command in re.findall(indented_or_fenced, text, re.MULTILINE):
+            yield page.name, command
+
+
+@pytest.mark.parametrize(("page", "command"), list(written_commands()))
+def test_a_command_on_a_page_can_be_typed(page, command, repository):
+    for part in re.split(r"\s&&\s", command.partition(" #")[0]):
+        program, *arguments = shlex.split(part)
+        if program == "make":
+            targets = re.findall(r"(?m)^([a-z-]+):", (repository / "Makefile").read_text())
+            assert set(arguments) <= set(targets)
+            continue
+        if arguments[0].startswith("--"):
+            continue
+        words = next(words for words in PREFIXES if words == (program, *arguments)[: len(words)])
+        name, rest = words[-1], [program, *arguments][len(words) :]
+        COMMANDS[words].make_context(name, rest)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

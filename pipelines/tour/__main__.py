@@ -58,7 +58,6 @@ STEPS = (
 )
 MADE_BY_REPRO = (
     "dvc.lock",
-    "mlflow.db",
     "models/train/weights.safetensors",
     "models/export/rtmo.onnx",
     "reports/inspect/report.html",

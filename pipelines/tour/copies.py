@@ -178,7 +178,7 @@ class Copies:
 
     @cached_property
     def finished(self) -> Copy:
-        """The checkout as `make repro` left it: its data and models, and its MLflow database."""
+        """The checkout as `make repro` left it, with a store of its own that holds its model."""
         copy = self.sources("finished")
         remote = f"dvc remote add -q --local -d checkout {cache_folder(self.checkout.root)}"
         for command in (
@@ -191,8 +191,7 @@ class Copies:
             shutil.copytree(
                 self.checkout.report(stage), copy.paths.report(stage), dirs_exist_ok=True
             )
-        shutil.copy(self.checkout.mlflow_database, copy.paths.mlflow_database)
-        self.typed.clear()
+        copy.run("rtmo-pipeline sync")
         return copy
 
 

@@ -91,7 +91,7 @@ def test_without_a_finished_repro_there_is_nothing_to_tour(
     monkeypatch.setattr(sys, "argv", ["tour"])
     assert main() == 2
     said = capsys.readouterr().out
-    assert "mlflow.db" in said
+    assert "models/export/rtmo.onnx" in said
     assert "dvc.lock" not in said
     assert "`make repro`" in said
 
