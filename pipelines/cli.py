@@ -96,7 +96,7 @@ def fit_batch() -> None:
 @app.command(
     epilog="Example: rtmo-pipeline init --data export.zip --weights rtmo-s-body7 --licence ours:yes"
 )
-def init(
+def init(  # noqa: PLR0913 - one argument per option
     data: Annotated[Path, typer.Option(help="Folder or zip archive of a labelling tool's export.")],
     name: Annotated[str | None, typer.Option(help="Of the dataset; from DATA if absent.")] = None,
     weights: Annotated[
@@ -114,6 +114,7 @@ def init(
     licence: Annotated[
         str | None, typer.Option(help="Terms of the pictures, as NAME:yes, NAME:no, NAME:unknown.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Bring own labels into the pipeline: COCO, CVAT, YOLO-pose or Label Studio keypoints.
 
@@ -133,6 +134,10 @@ def init(
     licence = licence or _ask("Terms of the pictures (NAME:yes|no|unknown)", "not stated:unknown")
     terms = own_data.parse_licence(licence)
     adoption = own_data.adopt(paths, found, name, terms, weights)
+    if as_json:
+        adoption.write()
+        print(json.dumps({**found.summary(), **adoption.summary()}, indent=2))
+        return
     print("\n".join(found.describe()))
     adoption.write()
     print(f"wrote {adoption.source_path}")
@@ -220,11 +225,14 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: rtmo-pipeline sync")
-def sync() -> None:
+def sync(as_json: AsJson = False) -> None:
     """Bring the MLflow store to what the last release here says; nothing missing, nothing done."""
     from pipelines.sync import sync as bring_up_to_date
 
     report = bring_up_to_date(checkout())
+    if as_json:
+        print(json.dumps(asdict(report), indent=2))
+        return
     for line in (*(f"restored {what}" for what in report.restored), *report.remarks):
         console.print(line)
 

@@ -59,6 +59,19 @@ class Survey:
     num_usable: int
     """Pictures that are there and can be read."""
 
+    def summary(self) -> dict[str, object]:
+        """What was found, for programs."""
+        skeleton = self.settled.skeleton
+        return {
+            "format": self.labels.format,
+            "pictures": {name: len(part) for name, part in self.splits.items()},
+            "usable_pictures": self.num_usable,
+            "keypoints": skeleton.keypoints,
+            "flip_pairs": skeleton.flip_pairs,
+            "sigmas": skeleton.sigmas,
+            "findings": {problem.label: n for problem, n in self.findings.counts.items()},
+        }
+
     def describe(self) -> tuple[str, ...]:
         """What it is, how the skeleton was settled, and what the doctor found; a line each."""
         records = [record for part in self.splits.values() for record in part]
@@ -92,6 +105,10 @@ class Adoption:
     source_path: Path
     source_text: str
     params: MergedParams
+
+    def summary(self) -> dict[str, object]:
+        """What is written, for programs."""
+        return {"source": str(self.source_path), "params": self.params.differences}
 
     def write(self) -> None:
         """Write both."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -157,10 +158,12 @@ def rollback(why: Why) -> None:
 
 
 @app.command()
-def history() -> None:
+def history(as_json: AsJson = False) -> None:
     """Every move of an alias: when, what, who, why."""
     from pipelines.registry import commands
 
-    print(
-        "\n".join(map(commands.describe, commands.history(checkout()))) or "no alias was moved yet"
-    )
+    moves = commands.history(checkout())
+    if as_json:
+        print(json.dumps([asdict(move) for move in moves], default=datetime.isoformat, indent=2))
+        return
+    print("\n".join(map(commands.describe, moves)) or "no alias was moved yet")

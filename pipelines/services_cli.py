@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -36,13 +38,18 @@ def stop_services() -> None:
 
 
 @services.command("status")
-def status_services() -> None:
+def status_services(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
     """Ask each how it is; exit status 1 unless all are well."""
     from pipelines.services.control import status as ask
 
     states = ask(checkout())
-    for found in states:
-        print(f"{found.name}: {found.state} ({found.health})")
+    if as_json:
+        print(json.dumps([asdict(found) for found in states], indent=2))
+    else:
+        for found in states:
+            print(f"{found.name}: {found.state} ({found.health})")
     if any(found.state != "well" for found in states):
         raise typer.Exit(1)
 

@@ -192,6 +192,7 @@ class Copies:
                 self.checkout.report(stage), copy.paths.report(stage), dirs_exist_ok=True
             )
         copy.run("rtmo-pipeline sync")
+        self.typed.clear()  # what it took to be there is no step
         return copy
 
 

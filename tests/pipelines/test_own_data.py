@@ -92,6 +92,19 @@ def test_init_says_what_it_found_and_what_it_changed(root, archive):
     assert load_params(root).data.dataset == "job-7"
 
 
+def test_init_is_also_for_programs(root, archive):
+    options = ("--licence", "ours:yes", "--sigmas", "head:0.05")
+    said = json.loads(run("init", "--data", archive, *options, "--json").stdout)
+    assert said["format"] == "cvat"
+    assert said["pictures"] == {"train": 14, "val": 2}
+    assert said["keypoints"] == list(FIVE.keypoints)
+    assert said["sigmas"] == [0.05, *(0.072,) * 4]
+    assert said["findings"] == {"box_reaches_outside": 1, "labelled_keypoint_outside": 1}
+    assert 'data.dataset: "embedded" -> "job-7"' in said["params"]
+    assert Path(said["source"]) == root / "sources" / "job-7.json"
+    assert Path(said["source"]).exists()
+
+
 def test_what_init_wrote_converts_into_three_splits(root, archive, tmp_path):
     run("init", "--data", archive)
     source = load_source(root / "sources/job-7.json")

@@ -1,11 +1,15 @@
 """A store that lost things gets them back from the workspace, and only from what is there."""
 
+import json
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
+from typer.testing import CliRunner
 
+from pipelines.cli import app
 from pipelines.paths import Paths
 from pipelines.registry.candidate import IncompleteWorkspaceError
 from pipelines.registry.receipt import read_receipt, receipt_file
@@ -92,6 +96,21 @@ def test_registering_the_champion_again_does_not_lose_what_made_it_champion(
     sync(paths)
     tags = get_version(open_tracking(paths), "rtmo", 1).tags
     assert (tags["verdict"], tags["verdict_words"]) == ("first", first.words)
+
+
+def test_what_came_back_and_who_moved_what_are_also_for_programs(paths, registered, monkeypatch):
+    registered(GOOD)
+    paths = without_store(paths)
+    (paths.root / "dvc.yaml").touch()
+    monkeypatch.chdir(paths.root)
+
+    def said(*words: str):
+        return json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+
+    assert said("sync") == {"restored": ["run", "version", "alias champion"], "remarks": []}
+    (move,) = said("history")
+    assert (move["kind"], move["after"]["champion"]) == ("restore", 1)
+    assert datetime.fromisoformat(move["at"]).tzinfo is not None
 
 
 def test_a_complete_store_is_left_alone_and_asked_without_heavy_imports(paths, registered):
