@@ -9,10 +9,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ TINY_PARAMS: dict[str, Any] = {
     "data": {"dataset": "embedded", "merge": []},
     "model": {"size": "t", "input_size": 96},
     "train": {
+        "seed": 0,
         "epochs": 2,
         "micro_batch": 8,
         "global_batch": 8,
@@ -100,10 +103,11 @@ class Copy:
         )
         return done.returncode, done.stdout, done.stderr
 
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        """Type a command and go on; it has a session of its own and says nothing."""
+    @contextmanager
+    def started(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Type a command and go on; it has a session of its own, and is ended in the end."""
         self._typed.append(f"{command} &")
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["bash", "-c", f"exec {command}"],
             cwd=self.folder,
             env=self._environment,
@@ -112,6 +116,12 @@ class Copy:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     def note(self, action: str) -> None:
         """Something that was done besides, as a person would do it."""

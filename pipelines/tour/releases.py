@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.params import load_params
 from pipelines.registry.receipt import Receipt, read_receipt
 from pipelines.tour.copies import Copies, Copy, set_params
-from pipelines.tour.steps import NotHereError, require
+from pipelines.tour.steps import NotHereError, PromiseError, require
 from rtmo.store import Store
 
 STORE = "MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
@@ -116,8 +116,8 @@ def _who_is(copy: Copy, alias: str) -> tuple[str, str]:
 
 def _receipt(copy: Copy) -> Receipt:
     receipt = read_receipt(copy.paths)
-    require(receipt is not None, "reports/register/receipt.json is not there")
-    assert receipt is not None
+    if receipt is None:
+        raise PromiseError("reports/register/receipt.json is not there")
     return receipt
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from subprocess import SubprocessError
 from typing import Literal
 
 from pipelines.tour.copies import Copies
@@ -64,7 +65,7 @@ def _take(step: Step, copies: Copies) -> tuple[Verdict, str]:
         return "unavailable", str(reason)
     except PromiseError as error:
         return "FAIL", str(error)
-    except (OSError, LookupError, ValueError, RuntimeError) as error:
+    except (OSError, LookupError, ValueError, RuntimeError, SubprocessError) as error:
         return "FAIL", f"{type(error).__name__}: {error}"
 
 

@@ -12,7 +12,7 @@ import psutil
 
 from pipelines.params import load_params
 from pipelines.tour.copies import Copies, Copy, wait_until
-from pipelines.tour.steps import NotHereError, require
+from pipelines.tour.steps import NotHereError, PromiseError, require
 from rtmo.formats.coco import write_coco
 from rtmo.formats.doctor import FACE, TORSO
 from rtmo.formats.records import PersonRecord
@@ -33,14 +33,14 @@ def resumes_after_a_kill(copies: Copies) -> str:
     """Kill a training that has a checkpoint; start it again; compare with one left alone."""
     undisturbed = copies.trained
     killed = copies.tiny("killed")
-    dvc = killed.start("dvc repro train")
-    wait_until(lambda: _last_step(killed) or dvc.poll() is not None, PATIENCE_S, "a checkpoint")
-    victim = _training_below(dvc.pid)
-    require(victim is not None, "the training was over before it could be killed")
-    assert victim is not None
-    victim.kill()
-    killed.note(f"kill -9 {victim.pid}  # python {' '.join(TRAINING)}")
-    require(dvc.wait(PATIENCE_S) != 0, "`dvc repro` says that all is well after the kill")
+    with killed.started("dvc repro train") as dvc:
+        wait_until(lambda: _last_step(killed) or dvc.poll() is not None, PATIENCE_S, "a checkpoint")
+        victim = _training_below(dvc.pid)
+        if victim is None:
+            raise PromiseError("the training was over before it could be killed")
+        victim.kill()
+        killed.note(f"kill -9 {victim.pid}  # python {' '.join(TRAINING)}")
+        require(dvc.wait(PATIENCE_S) != 0, "`dvc repro` says that all is well after the kill")
     step = _last_step(killed)
     said = killed.run("dvc repro train 2>&1")
     require(f"continuing from step {step}" in said, f"it did not continue from step {step}")
@@ -68,9 +68,8 @@ def doctor_finds_exchanged_labels(copies: Copies) -> str:
     counts = {}
     for name, does_exchange in (("as-they-are", False), ("exchanged", True)):
         _write_labels(copy, store, name, exchanged=does_exchange)
-        said = copy.run(f"rtmo-pipeline init --data {name} --name mine --licence ours:yes")
-        found = [line.split()[0] for line in said.splitlines() if "left_right_disagree" in line]
-        counts[name] = int(found[0]) if found else 0
+        said = copy.run(f"rtmo-pipeline init --data {name} --name mine --licence ours:yes --json")
+        counts[name] = json.loads(said)["findings"].get("left_right_disagree", 0)
     before, after = counts.values()
     require(after > before, f"left_right_disagree: {before} before the exchange, {after} after it")
     return f"left_right_disagree: {before} people as labelled, {after} after the exchange"
@@ -87,18 +86,18 @@ def retrain_has_nothing_to_do_and_can_be_cancelled(copies: Copies) -> str:
 
     copy.run("sed -i -E 's/( seed:) 0/\\1 1/' params.yaml")
     copy.run("git commit -qam 'Another seed' && git push -q origin main")
-    flow = copy.start(RETRAIN)
-    wait_until(
-        lambda: _training_below(flow.pid) or flow.poll() is not None, PATIENCE_S, "the training"
-    )
-    training = _training_below(flow.pid)
-    require(training is not None, "the flow ended before it could be cancelled")
-    below = psutil.Process(flow.pid).children(recursive=True)
-    os.killpg(flow.pid, signal.SIGINT)
-    copy.note("Ctrl-C")
-    flow.wait(PATIENCE_S)
+    with copy.started(RETRAIN) as flow:
+        wait_until(
+            lambda: _training_below(flow.pid) or flow.poll() is not None, PATIENCE_S, "the training"
+        )
+        if _training_below(flow.pid) is None:
+            raise PromiseError("the flow ended before it could be cancelled")
+        below = psutil.Process(flow.pid).children(recursive=True)
+        os.killpg(flow.pid, signal.SIGINT)
+        copy.note("Ctrl-C")
+        flow.wait(PATIENCE_S)
     _gone, left = psutil.wait_procs(below, timeout=60)
-    require(not left, f"still running: {[' '.join(process.cmdline()) for process in left]}")
+    require(not left, f"still running: {[process.pid for process in left]}")
     branches = copy.run("git ls-remote --heads origin").split()[1::2]
     require(branches == ["refs/heads/main"], f"the remote has {branches}")
     changed = copy.run("git status --porcelain")
