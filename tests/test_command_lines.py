@@ -64,27 +64,23 @@ def test_an_example_names_a_command_and_options_that_there_are(example):
 
 
 def written_commands():
-    """Commands of ours and make's in the code blocks of README and pages: (page, command)."""
+    """Commands of ours and make's on lines of their own in README and pages: (page, command)."""
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        indented_or_fenced = r"^(?: {4}|(?=\w))((?:rtmo|rtmo-pipeline|make) [a-z].*)$"
-        text = re.sub(r"(?m)^(?!```|    |rtmo|make).*$|\\$", "", page.read_text())
-        for command in re.findall(indented_or_fenced, text, re.MULTILINE):
-            yield page.name, command
+        ours = r"(?m)^(?: {4})?((?:rtmo|rtmo-pipeline|make) [a-z].*)$"
+        for command in re.findall(ours, page.read_text()):
+            yield page.name, command.partition(" #")[0]
 
 
 @pytest.mark.parametrize(("page", "command"), list(written_commands()))
 def test_a_command_on_a_page_can_be_typed(page, command, repository):
-    for part in re.split(r"\s&&\s", command.partition(" #")[0]):
-        program, *arguments = shlex.split(part)
-        if program == "make":
-            targets = re.findall(r"(?m)^([a-z-]+):", (repository / "Makefile").read_text())
-            assert set(arguments) <= set(targets)
-            continue
-        if arguments[0].startswith("--"):
-            continue
-        words = next(words for words in PREFIXES if words == (program, *arguments)[: len(words)])
-        name, rest = words[-1], [program, *arguments][len(words) :]
-        COMMANDS[words].make_context(name, rest)
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        targets = re.findall(r"(?m)^([a-z-]+):", (repository / "Makefile").read_text())
+        assert set(arguments) <= set(targets)
+        return
+    typed = (program, *arguments)
+    words = next(words for words in PREFIXES if words == typed[: len(words)])
+    COMMANDS[words].make_context(words[-1], list(typed[len(words) :]))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
