@@ -36,7 +36,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_the_commands_are_those_of_the_design() -> None:
-    expected = "run stage data preset init labels status sync doctor inspect predict serve services"
+    expected = "run stage data preset fit-batch init labels status sync doctor inspect predict serve services"
     registry = "models diff model-card reproduce collect promote rollback history"
     assert sorted((*expected.split(), *registry.split())) == COMMANDS
 
