@@ -93,7 +93,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_an_undisturbed_run
                 folder,
                 out,
                 precision,
-                kill_after=None if is_last else chance.randint(0, 3),
+                kill_after=None if is_last else chance.randint(0, 5),
                 delay_s=chance.uniform(0, 0.5),
             )
             killed += not is_done
