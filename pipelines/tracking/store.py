@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -64,7 +65,7 @@ def open_tracking(paths: Paths) -> Tracking:
     address = store_address(paths)
     check_reachable(address)
     try:
-        with _quiet("mlflow.store.db.utils", "alembic"):
+        with _one_at_a_time(paths), _quiet("mlflow.store.db.utils", "alembic"):
             client = MlflowClient(tracking_uri=address.uri, registry_uri=address.uri)
             experiment_id = find_or_create_experiment(client, EXPERIMENT, address)
     except MlflowException as error:
@@ -91,6 +92,15 @@ def find_or_create_experiment(client: MlflowClient, name: str, address: StoreAdd
             f"`mlflow experiments restore` or remove it for good with `mlflow gc`"
         )
     return str(found.experiment_id)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(paths: Paths) -> Iterator[None]:
+    """Hold up other processes of this checkout: two that make the tables of a new file fail."""
+    paths.runs.mkdir(parents=True, exist_ok=True)
+    with (paths.runs / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager
