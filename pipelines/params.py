@@ -192,6 +192,33 @@ def load_params(root: Path) -> Params:
     return validate_params(read_yaml(path), source=path.name)
 
 
+def load_former_params(former: Path, present: Path) -> Params:
+    """`params.yaml` of a former commit, whose schema may have lacked keys of today.
+
+    Args:
+        former: root of a checkout of that commit.
+        present: root of the checkout whose values the missing keys get.
+
+    Raises:
+        ParamsError: as `load_params`; also for a key that there is no more.
+    """
+    path = former / "params.yaml"
+    content = _filled(read_yaml(path), read_yaml(present / "params.yaml"))
+    return validate_params(content, source=f"{path.name} of the former commit")
+
+
+def _filled(former: object, present: object) -> object:
+    """`former` with what only `present` has.
+
+    Example:
+        >>> _filled({"a": 1, "b": {"c": 2}}, {"b": {"c": 3, "d": 4}, "e": 5})
+        {'b': {'c': 2, 'd': 4}, 'e': 5, 'a': 1}
+    """
+    if not isinstance(former, Mapping) or not isinstance(present, Mapping):
+        return former
+    return {**present, **{key: _filled(value, present.get(key)) for key, value in former.items()}}
+
+
 def read_yaml(path: Path) -> object:
     """The content of a YAML file, read as DVC reads it (`4e-3` is a number).
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from pipelines import dvc_graph
 from pipelines.dvc_data import DataTransferError, restore_outputs
 from pipelines.git_command import GitError
-from pipelines.params import ParamsError, load_params
+from pipelines.params import ParamsError, load_former_params, load_params
 from pipelines.paths import Paths
 from pipelines.registry.aliases import release_lock, restore, settle
 from pipelines.registry.candidate import IncompleteWorkspaceError, read_former_candidate
@@ -156,7 +157,7 @@ def bring_back(tracking: Tracking, registration: Registration, ruler: Ruler) -> 
         with worktree(paths.root, commit) as tree:
             former = Paths(tree, paths.state_root)
             try:
-                found = _former_registration(former, registration.by)
+                found = _former_registration(former, paths.root, registration.by)
             except (DataTransferError, IncompleteWorkspaceError, ParamsError) as error:
                 problems.append(f"at {commit[:8]}: {error}")
                 continue
@@ -177,11 +178,11 @@ def bring_back(tracking: Tracking, registration: Registration, ruler: Ruler) -> 
     )
 
 
-def _former_registration(former: Paths, by: str) -> Registration:
+def _former_registration(former: Paths, present: Path, by: str) -> Registration:
     inputs = dvc_graph.locked_stage_inputs(former.root, "register")
     if inputs is None:
         raise IncompleteWorkspaceError("dvc.lock has no stage `register`")
-    params = load_params(former.root)
+    params = load_former_params(former.root, present)
     gate = former.processed(params.data.dataset) / "gate"
     outputs = (*KEPT_STAGES, gate.relative_to(former.root).as_posix())
     restore_outputs(former.root, outputs, logger.info)

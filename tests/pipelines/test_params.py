@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from pipelines.params import (
     ParamsError,
+    load_former_params,
     load_params,
     read_yaml,
     validate_params,
@@ -34,6 +36,23 @@ def test_the_params_we_ship_are_valid_and_supported(repository: Path) -> None:
 def test_no_number_of_a_run_hides_in_a_default(repository: Path, content: Any) -> None:
     everything = load_params(repository).model_dump(mode="json", by_alias=True)
     assert differences(content, everything) == ()
+
+
+def test_params_of_a_former_commit_get_what_they_lack_from_the_present_ones(
+    repository: Path, content: Any, tmp_path: Path
+) -> None:
+    del content["benchmark"], content["train"]["optimizer"]["clip_norm"]
+    content["train"]["seed"] = 7
+    YAML().dump(content, tmp_path / "params.yaml")
+    present = load_params(repository)
+    former = load_former_params(tmp_path, repository)
+    assert former.train.seed == 7
+    assert former.benchmark == present.benchmark
+    assert former.train.optimizer == present.train.optimizer
+    content["train"]["no_more"] = 1
+    YAML().dump(content, tmp_path / "params.yaml")
+    with pytest.raises(ParamsError, match=r"former commit: train\.no_more is not a known key"):
+        load_former_params(tmp_path, repository)
 
 
 def test_an_unknown_key_is_named_with_its_path_and_the_likely_one(content: Any) -> None:
