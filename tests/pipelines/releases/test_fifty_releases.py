@@ -100,13 +100,13 @@ def bytes_on_disk(paths: Paths) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def collect_few(paths: Paths) -> tuple[int, int]:
-    """Collect with few versions kept; bytes before and after."""
+def collect_few(paths: Paths) -> tuple[int, int, int]:
+    """Collect with few versions kept; bytes before and after, versions that keep everything."""
     text = paths.params.read_text()
     paths.params.write_text(text.replace("keep_versions: 10", "keep_versions: 3"))
     before = bytes_on_disk(paths)
-    retention.collect(paths)
-    return before, bytes_on_disk(paths)
+    kept = retention.collect(paths).kept
+    return before, bytes_on_disk(paths), len(kept)
 
 
 @pytest.fixture
@@ -161,7 +161,9 @@ def test_fifty_releases(release, paths, tracking, inject):
             sizes.append(collect_few(paths))
 
     check_history(tracking, champions)
-    assert sizes[-1][1] <= 1.2 * sizes[0][1], sizes
+    each = [after / kept for _, after, kept in sizes]
+    assert max(each) <= 1.2 * each[0], sizes  # what is not kept leaves nothing behind
+    assert max(kept for *_, kept in sizes) <= 10  # aliases, newest, champions, the workspace's
     for back in (2, 3):
         commands.rollback(paths, by="ann", why="misses children")
         assert read_aliases(tracking, "rtmo").champion == champions[-back]
@@ -170,7 +172,7 @@ def test_fifty_releases(release, paths, tracking, inject):
     log.info("verdicts: %s", {kind: verdicts.count(kind) for kind in dict.fromkeys(verdicts)})
     log.info("versions: %d", len(all_versions(tracking, "rtmo")))
     log.info("alias moves: %d", len(read_moves(tracking, "rtmo")))
-    log.info("bytes before and after each collection: %s", sizes)
+    log.info("bytes before and after each collection, versions kept: %s", sizes)
 
 
 def check_history(tracking: Tracking, champions: list[int]) -> None:

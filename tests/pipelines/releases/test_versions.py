@@ -90,14 +90,17 @@ def test_an_upload_that_was_killed_is_cleared_away_and_no_version_points_to_it(
     make_workspace(paths, GOOD)
     upload = """
 from pipelines.tracking.liveness import PROCESS_TAG, this_process
-tracking.client.create_logged_model(
+model = tracking.client.create_logged_model(
     tracking.experiment_id, name="rtmo", tags={PROCESS_TAG: this_process()}
 )
+tracking.client.log_model_artifact(model.model_id, str(paths.params))
 """
     process = child(paths, upload)
     process.communicate("go\n", timeout=60)
     assert len(tracking.client.search_logged_models([tracking.experiment_id])) == 1
+    (half,) = (paths.root / "mlartifacts").rglob("params.yaml")
     register(tracking, make_workspace(paths, GOOD))
+    assert not half.exists()  # MLflow deletes the record only
     (model,) = tracking.client.search_logged_models([tracking.experiment_id])
     assert str(model.status) == "READY"
 
