@@ -179,21 +179,27 @@ def _require_layout(session: Any, metadata: ModelMetadata, source: str) -> None:
     Raises:
         MetadataError: saying what is declared; names of dynamic sides stand for any number.
     """
-    size = metadata.input_size
+    size, skeleton = metadata.input_size, metadata.skeleton
     inputs = {item.name: (item.type, item.shape) for item in session.get_inputs()}
     outputs = {item.name: (item.type, item.shape) for item in session.get_outputs()}
+    given = (outputs.get("keypoints", ("", []))[1] or [])[2:3]
+    if given and isinstance(given[0], int) and given[0] != skeleton.num_keypoints:
+        raise MetadataError(
+            f"{source} gives {given[0]} keypoints, skeleton {skeleton.name!r} has "
+            f"{skeleton.num_keypoints}"
+        )
     fits = (
         set(inputs) == {"input"}
         and _is_declared(inputs["input"], (None, 3, size, size))
         and {"dets", "keypoints"} <= set(outputs)
         and _is_declared(outputs["dets"], (None, None, 5))
-        and _is_declared(outputs["keypoints"], (None, None, metadata.skeleton.num_keypoints, 3))
+        and _is_declared(outputs["keypoints"], (None, None, skeleton.num_keypoints, 3))
     )
     if not fits:
         raise MetadataError(
             f"{source} has inputs {inputs} and outputs {outputs}; expected float32 'input' "
             f"(B, 3, {size}, {size}), 'dets' (B, n, 5) and 'keypoints' (B, n, "
-            f"{metadata.skeleton.num_keypoints}, 3): is it an RTMO, and of this skeleton?"
+            f"{skeleton.num_keypoints}, 3): is it an RTMO?"
         )
 
 
