@@ -83,6 +83,18 @@ def test_a_command_on_a_page_can_be_typed(page, command, repository):
     COMMANDS[words].make_context(words[-1], list(typed[len(words) :]))
 
 
+def test_the_page_names_every_command_that_speaks_json(repository):
+    page = (repository / "docs/command-line.md").read_text()
+    paragraph = re.search(r"`--json` prints.*?Progress", page, re.DOTALL)[0]
+    speaking = [
+        " ".join(words[1:])
+        for words, command in COMMANDS.items()
+        if any("--json" in parameter.opts for parameter in command.params)
+    ]
+    named = re.findall(r"`([^`]+)`", paragraph)
+    assert sorted(set(named) - {"--json", *PROGRAMS}) == sorted(speaking)
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_exit_status_is_documented(program):
     assert "Exit status: 0 done" in CliRunner().invoke(PROGRAMS[program], ["--help"]).output
