@@ -97,23 +97,23 @@ class RegisterConfig(Config):
 class ServeConfig(Config):
     """Limits and batching of `rtmo-pipeline serve`."""
 
-    max_batch: int = Field(8, ge=1)
+    max_batch: int = Field(ge=1)
     """Pictures in one forward pass at most."""
-    max_wait_ms: float = Field(5, ge=0)
+    max_wait_ms: float = Field(ge=0)
     """How long a picture waits for others to go with."""
-    max_waiting: int = Field(64, ge=1)
+    max_waiting: int = Field(ge=1)
     """Requests at once, and pictures of theirs, at most; more are sent away with 503."""
-    max_body_mb: float = Field(32, gt=0)
+    max_body_mb: float = Field(gt=0)
     """Length of a request."""
-    max_pictures: int = Field(16, ge=1)
+    max_pictures: int = Field(ge=1)
     """Pictures in a request."""
-    max_megapixels: float = Field(50, gt=0, le=150)  # Pillow reads no header of more than 179
+    max_megapixels: float = Field(gt=0, le=150)  # Pillow reads no header of more than 179
     """Size of a picture, read from its header before anything is decoded."""
-    body_timeout_s: float = Field(30, gt=0)
+    body_timeout_s: float = Field(gt=0)
     """How long a request may take to arrive."""
-    poll_s: float = Field(5, gt=0)
+    poll_s: float = Field(gt=0)
     """How often the registry is asked whether the alias moved."""
-    stop_timeout_s: int = Field(30, ge=0)
+    stop_timeout_s: int = Field(ge=0)
     """How long requests that were begun may take once the server is told to stop."""
 
     @model_validator(mode="after")
@@ -129,9 +129,9 @@ class ServeConfig(Config):
 class RetentionConfig(Config):
     """What `rtmo-pipeline collect` keeps besides what is needed (`pipelines/retention.py`)."""
 
-    keep_versions: int = Field(10, ge=1)
+    keep_versions: int = Field(ge=1)
     """This many of the newest versions, and of the last champions, keep their files and data."""
-    keep_days: float = Field(14, ge=1)
+    keep_days: float = Field(ge=1)
     """Checkpoints and unfinished runs stay for so long."""
 
 
@@ -172,12 +172,11 @@ class Params(Config):
     """Latency."""
     registration: RegisterConfig = Field(alias="register")  # `register` is a method of ABCMeta
     """The release gate; the section is called `register`."""
+    serve: ServeConfig
+    """The HTTP server."""
     timeouts_min: TimeoutParams
     """Limits for stages that hang."""
-    # Sections that former commits lack have defaults, so that their params can be read.
-    serve: ServeConfig = ServeConfig()
-    """The HTTP server."""
-    retention: RetentionConfig = RetentionConfig()
+    retention: RetentionConfig
     """What stays on the disk."""
 
 
