@@ -113,7 +113,10 @@ def _quiet_quantiser() -> Iterator[None]:
 
 
 def _batch_reader(batches: Iterable[Floats]) -> Any:  # noqa: ANN401 - the library has no types
-    """The batches as ONNX Runtime's calibration wants them: one dictionary after the other."""
+    """The pictures one by one, as dictionaries: ONNX Runtime's calibration stacks what it collects.
+
+    So a last batch that is smaller than the others would end it.
+    """
     from onnxruntime.quantization import CalibrationDataReader
 
     class BatchReader(CalibrationDataReader):  # type: ignore[misc]
@@ -121,7 +124,7 @@ def _batch_reader(batches: Iterable[Floats]) -> Any:  # noqa: ANN401 - the libra
             self.remaining = remaining
 
         def get_next(self) -> dict[str, Floats] | None:
-            batch = next(self.remaining, None)
-            return None if batch is None else {"input": batch}
+            picture = next(self.remaining, None)
+            return None if picture is None else {"input": picture[None]}
 
-    return BatchReader(iter(batches))
+    return BatchReader(picture for batch in batches for picture in batch)

@@ -178,3 +178,10 @@ def test_variants_within_budget_are_kept_and_others_give_way_to_a_report(
     report = json.loads((tmp_path / refused.deviation.report).read_text())
     assert {row["operator"] for row in report} >= {"Conv", "MatMul"}
     assert refused.deviation.steepest[0].node in {row["node"] for row in report}
+
+
+def test_ranges_do_not_depend_on_how_calibration_pictures_are_batched(exported, pixels, tmp_path):
+    whole, uneven = tmp_path / "whole.json", tmp_path / "uneven.json"
+    write_int8(exported["raw"], tmp_path / "a.onnx", [pixels], "uint8", whole)
+    write_int8(exported["raw"], tmp_path / "b.onnx", [pixels[:2], pixels[2:]], "uint8", uneven)
+    assert whole.read_bytes() == uneven.read_bytes()
