@@ -70,15 +70,10 @@ class Framing:
         return InputBatch(pixels, letterboxes)
 
     def inputs(self, images: Sequence[NDArray[Any]]) -> list[Floats]:
-        """Pictures as network inputs, in batches of one size; square padding only.
-
-        Of `BATCH`, or of all pictures if they are fewer; ONNX Runtime calibrates with equal
-        batches only, so the last few pictures may be left out.
-        """
-        size = min(BATCH, len(images))
+        """Pictures as network inputs, in batches of `BATCH`; square padding only."""
         return [
-            self.prepare(images[start : start + size]).pixels
-            for start in range(0, len(images) - size + 1, size)
+            self.prepare(images[start : start + BATCH]).pixels
+            for start in range(0, len(images), BATCH)
         ]
 
     def groups(self, images: Sequence[NDArray[Any]]) -> list[list[int]]:

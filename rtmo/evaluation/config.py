@@ -8,6 +8,8 @@ from pydantic import Field
 
 from rtmo._config import Config
 
+Evaluator = Literal["faster-coco-eval", "pycocotools"]
+"""Library for the official numbers: the reference, or the same in C++ in a quarter of the time."""
 ErrorRate = Literal[
     "jitter_rate",
     "inversion_rate",
@@ -35,6 +37,8 @@ class EvaluateConfig(Config):
     """People with a lower score are left out."""
     nms_iou: float = Field(0.65, gt=0, le=1)
     """Box IoU above which the lower-scored of two people is dropped."""
+    evaluator: Evaluator = "faster-coco-eval"
+    """Library that matches and counts; both give the same bits."""
     bootstrap_samples: int = Field(1000, ge=100)
     """Resamplings of the images for the intervals of AP and AR."""
 

@@ -1,23 +1,20 @@
 """Keypoint AP and AR by the protocols of COCO and CrowdPose.
 
-pycocotools does the evaluation. CrowdPose's protocol stands on top of it: another area, one area
-range, and three subsets of images by crowding (SPEC section 6).
+A library does the evaluation (`official.py`). CrowdPose's protocol stands on top of it: another
+area, one area range, and three subsets of images by crowding (SPEC section 6).
 
 Legend: T = 10 OKS thresholds, R = 101 recall levels.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from rtmo.evaluation.config import Evaluator
 from rtmo.evaluation.inputs import (
     Detections,
     GroundTruth,
@@ -25,7 +22,8 @@ from rtmo.evaluation.inputs import (
     read_ground_truth,
 )
 from rtmo.evaluation.matching import candidates, match
-from rtmo.evaluation.protocol import CROWD_LEVELS, MAX_DETECTIONS, Protocol
+from rtmo.evaluation.official import Rules, Scored, official_scores
+from rtmo.evaluation.protocol import CROWD_LEVELS, OKS_THRESHOLDS, RECALL_LEVELS, Protocol
 from rtmo.evaluation.similarity import keypoint_similarity, paired_oks
 from rtmo.skeleton import Skeleton
 
@@ -70,6 +68,7 @@ def evaluate_keypoints(
     *,
     skeleton: Skeleton,
     protocol: Protocol,
+    evaluator: Evaluator = "faster-coco-eval",
 ) -> EvalReport:
     """Score a COCO result list against an annotation file in COCO's layout.
 
@@ -82,6 +81,7 @@ def evaluate_keypoints(
             `bbox` (x, y, w, h), whose area decides which unmatched detections count in APM, APL.
         skeleton: gives the sigmas.
         protocol: whose rules.
+        evaluator: the library that matches and counts; both give the same bits.
 
     Raises:
         ValueError: if either file is not what `rtmo.evaluation.inputs` expects.
@@ -90,22 +90,25 @@ def evaluate_keypoints(
     """
     truth = read_ground_truth(annotations, skeleton, protocol)
     found = read_detections(detections, truth, skeleton)
-    coco_truth, coco_found = _coco_objects(truth, found)
-    evaluation = _official_evaluation(coco_truth, coco_found, skeleton, truth.image_ids, protocol)
-    metrics = _summary(evaluation)
+    subsets = [truth.image_ids]
     if truth.crowd_index is not None:
-        for name, low, high in CROWD_LEVELS:
-            subset = truth.image_ids[(truth.crowd_index >= low) & (truth.crowd_index < high)]
-            part = _official_evaluation(coco_truth, coco_found, skeleton, subset, protocol)
-            # The official script averages the raw array, absent entries (-1) included.
-            metrics[name] = round(float(np.mean(part.eval["precision"])), 4)
+        subsets += [
+            truth.image_ids[(truth.crowd_index >= low) & (truth.crowd_index < high)]
+            for _, low, high in CROWD_LEVELS
+        ]
+    rules = Rules(protocol, skeleton.sigmas)
+    whole, *crowded = official_scores(truth, found, rules, subsets, evaluator)
+    metrics = _summary(whole)
+    for (name, _, _), part in zip(CROWD_LEVELS, crowded, strict=False):
+        # The official script averages the raw array, absent entries (-1) included.
+        metrics[name] = round(float(np.mean(part.precision)), 4)
     people, detected = _found_people(truth, found, skeleton)
     return EvalReport(
         protocol=protocol,
         metrics=metrics,
-        precision=evaluation.eval["precision"][:, :, 0, 0, 0],
-        oks_thresholds=evaluation.params.iouThrs,
-        recall_levels=evaluation.params.recThrs,
+        precision=whole.precision[:, :, 0],
+        oks_thresholds=OKS_THRESHOLDS,
+        recall_levels=RECALL_LEVELS,
         per_keypoint=_keypoint_quality(truth, found, people, detected, skeleton),
         matched_oks=paired_oks(truth, found, people, detected, np.array(skeleton.sigmas)),
         num_images=len(truth.image_ids),
@@ -114,76 +117,14 @@ def evaluate_keypoints(
     )
 
 
-def _coco_objects(truth: GroundTruth, found: Detections) -> tuple[COCO, COCO]:
-    """What pycocotools works on; it writes into its input, so it gets its own."""
-    coco_truth = COCO()
-    coco_truth.dataset = {
-        "images": [{"id": image_id} for image_id in truth.image_ids.tolist()],
-        "categories": [{"id": 1, "name": "person"}],
-        "annotations": [
-            {
-                "id": int(truth.ids[index]),
-                "image_id": int(truth.image_ids[truth.image[index]]),
-                "category_id": 1,
-                "keypoints": truth.keypoints[index].ravel().tolist(),
-                "num_keypoints": int(truth.num_keypoints[index]),
-                "bbox": truth.boxes_xywh[index].tolist(),
-                "area": float(truth.areas[index]),
-                "iscrowd": int(truth.is_crowd[index]),
-            }
-            for index in range(len(truth.ids))
-        ],
-    }
-    results = [
-        {
-            "image_id": int(truth.image_ids[found.image[index]]),
-            "category_id": 1,
-            "keypoints": found.keypoints[index].ravel().tolist(),
-            "score": float(found.scores[index]),
-            "bbox": found.boxes_xywh[index].tolist(),
-        }
-        for index in range(len(found))
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco_truth.createIndex()
-        if results:
-            return coco_truth, coco_truth.loadRes(results)
-        coco_found = COCO()  # loadRes looks at the first result
-        coco_found.dataset = {**coco_truth.dataset, "annotations": []}
-        coco_found.createIndex()
-        return coco_truth, coco_found
-
-
-def _official_evaluation(
-    coco_truth: COCO,
-    coco_found: COCO,
-    skeleton: Skeleton,
-    image_ids: np.ndarray,
-    protocol: Protocol,
-) -> COCOeval:
-    evaluation = COCOeval(coco_truth, coco_found, "keypoints")
-    evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
-    evaluation.params.imgIds = image_ids.tolist()
-    evaluation.params.maxDets = [MAX_DETECTIONS]
-    if protocol == "crowdpose":
-        evaluation.params.areaRng = evaluation.params.areaRng[:1]
-        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation
-
-
-def _summary(evaluation: COCOeval) -> dict[str, float]:
+def _summary(scored: Scored) -> dict[str, float]:
     """COCOeval.summarize's numbers by name, without its printing."""
-    precision = evaluation.eval["precision"][:, :, 0, :, 0]  # (T, R, areas)
-    recall = evaluation.eval["recall"][:, 0, :, 0]  # (T, areas)
     metrics = {}
-    for prefix, values in (("AP", precision), ("AR", recall)):
+    for prefix, values in (("AP", scored.precision), ("AR", scored.recall)):
         metrics[prefix] = _mean_present(values[..., 0])
         metrics[f"{prefix}50"] = _mean_present(values[0, ..., 0])
         metrics[f"{prefix}75"] = _mean_present(values[5, ..., 0])
-        for area, label in enumerate(evaluation.params.areaRngLbl):
+        for area, label in enumerate(scored.areas):
             if label != "all":
                 metrics[f"{prefix}{label[0].upper()}"] = _mean_present(values[..., area])
     return metrics
