@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from rtmo.evaluation.config import Evaluator
+
 if TYPE_CHECKING:
     from rtmo.deployment.check import Reference
     from rtmo.deployment.latency import LatencyReport
@@ -173,6 +175,9 @@ def evaluate(
     skeleton: Annotated[
         Path | None, typer.Option(help="Skeleton (JSON) of keypoints other than COCO's.")
     ] = None,
+    evaluator: Annotated[
+        Evaluator, typer.Option(help="Library that counts; both give the same numbers.")
+    ] = "faster-coco-eval",
     as_json: AsJson = False,
 ) -> None:
     """Score any COCO-format keypoint result file."""
@@ -187,6 +192,7 @@ def evaluate(
         found,
         skeleton=_skeleton_of(truth, skeleton, annotations),
         protocol=protocol or _protocol_of(truth),
+        evaluator=evaluator,
     )
     if as_json:
         print(json.dumps(report.metrics))

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from pipelines.stage_run import stage_run
 from rtmo.deployment import Predictor, load_predictor
 from rtmo.evaluation.bootstrap import metric_intervals
-from rtmo.evaluation.config import EvaluateConfig
+from rtmo.evaluation.config import EvaluateConfig, Evaluator
 from rtmo.evaluation.keypoint_ap import EvalReport, evaluate_keypoints
 from rtmo.evaluation.plots import (
     save_keypoint_quality,
@@ -48,7 +48,7 @@ def evaluate(weights: Path, processed: Path, out: Path, config: EvaluateConfig) 
     validation, gate = Store.open(processed / "val"), Store.open(processed / "gate")
 
     detections = detect(predict, validation, config.batch)
-    report = score(validation, detections)
+    report = score(validation, detections, config.evaluator)
     write_json(out / "detections.json", detections)
     write_json(out / "metrics.json", report.metrics, indent=2)
     write_json(out / "intervals.json", intervals(validation, detections, config), indent=2)
@@ -57,7 +57,7 @@ def evaluate(weights: Path, processed: Path, out: Path, config: EvaluateConfig) 
     save_oks_histogram(report, out / "oks_histogram.png")
 
     gate_detections = detect(predict, gate, config.batch)
-    gate_metrics = score(gate, gate_detections).metrics if len(gate) else {}
+    gate_metrics = score(gate, gate_detections, config.evaluator).metrics if len(gate) else {}
     write_json(out / "gate_detections.json", gate_detections)
     write_json(out / "gate_metrics.json", gate_metrics, indent=2)
     return report
@@ -78,10 +78,14 @@ def detect(predict: Predictor, store: Store, batch: int) -> list[dict[str, Any]]
         )
 
 
-def score(store: Store, detections: list[dict[str, Any]]) -> EvalReport:
+def score(store: Store, detections: list[dict[str, Any]], evaluator: Evaluator) -> EvalReport:
     """Evaluate by the protocol that the split names."""
     report = evaluate_keypoints(
-        store.to_coco(), detections, skeleton=store.skeleton, protocol=store.meta.protocol
+        store.to_coco(),
+        detections,
+        skeleton=store.skeleton,
+        protocol=store.meta.protocol,
+        evaluator=evaluator,
     )
     log.info(
         "%s: %d people found in %d images, AP %.4f",

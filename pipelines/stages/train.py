@@ -211,7 +211,11 @@ def validator(store: Store, recipe: Recipe) -> Callable[[RTMO], Mapping[str, flo
         )
         found = predict_store(predict, store, settings.batch, lambda _done, _all: None)
         report = evaluate_keypoints(
-            annotations, found, skeleton=store.skeleton, protocol=store.meta.protocol
+            annotations,
+            found,
+            skeleton=store.skeleton,
+            protocol=store.meta.protocol,
+            evaluator=settings.evaluator,
         )
         return report.metrics
 

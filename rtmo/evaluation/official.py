@@ -69,22 +69,30 @@ def official_scores(
 def _as_coco(truth: GroundTruth, found: Detections, library: Any) -> tuple[Any, Any]:  # noqa: ANN401 - the libraries have no types
     """Annotations and detections as a library's objects, which writes into what it is given."""
     annotated = library()
-    people = zip(
-        truth.ids.tolist(),
-        truth.image_ids[truth.image].tolist(),
-        truth.keypoints.reshape(len(truth.ids), -1).tolist(),
-        truth.num_keypoints.tolist(),
-        truth.boxes_xywh.tolist(),
-        truth.areas.tolist(),
-        truth.is_crowd.astype(int).tolist(),
-        strict=True,
-    )
-    names = ("id", "image_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd")
     annotated.dataset = {
         "images": [{"id": image_id} for image_id in truth.image_ids.tolist()],
         "categories": [{"id": 1, "name": "person"}],
         "annotations": [
-            {**dict(zip(names, person, strict=True)), "category_id": 1} for person in people
+            {
+                "id": number,
+                "image_id": image_id,
+                "category_id": 1,
+                "keypoints": keypoints,
+                "num_keypoints": num_keypoints,
+                "bbox": box,
+                "area": area,
+                "iscrowd": is_crowd,
+            }
+            for number, image_id, keypoints, num_keypoints, box, area, is_crowd in zip(
+                truth.ids.tolist(),
+                truth.image_ids[truth.image].tolist(),
+                truth.keypoints.reshape(len(truth.ids), -1).tolist(),
+                truth.num_keypoints.tolist(),
+                truth.boxes_xywh.tolist(),
+                truth.areas.tolist(),
+                truth.is_crowd.astype(int).tolist(),
+                strict=True,
+            )
         ],
     }
     annotated.createIndex()
@@ -93,17 +101,23 @@ def _as_coco(truth: GroundTruth, found: Detections, library: Any) -> tuple[Any, 
         detected.dataset = {**annotated.dataset, "annotations": []}
         detected.createIndex()
         return annotated, detected
-    results = zip(
-        truth.image_ids[found.image].tolist(),
-        found.keypoints.reshape(len(found), -1).tolist(),
-        found.scores.tolist(),
-        found.boxes_xywh.tolist(),
-        strict=True,
-    )
-    names = ("image_id", "keypoints", "score", "bbox")
-    return annotated, annotated.loadRes(
-        [{**dict(zip(names, result, strict=True)), "category_id": 1} for result in results]
-    )
+    results = [
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "keypoints": keypoints,
+            "score": score,
+            "bbox": box,
+        }
+        for image_id, keypoints, score, box in zip(
+            truth.image_ids[found.image].tolist(),
+            found.keypoints.reshape(len(found), -1).tolist(),
+            found.scores.tolist(),
+            found.boxes_xywh.tolist(),
+            strict=True,
+        )
+    ]
+    return annotated, annotated.loadRes(results)
 
 
 def _score(evaluation: Any, rules: Rules, image_ids: np.ndarray) -> Scored:  # noqa: ANN401 - as above

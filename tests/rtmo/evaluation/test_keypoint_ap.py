@@ -4,10 +4,12 @@ import copy
 import gzip
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from rtmo.evaluation.config import Evaluator
 from rtmo.evaluation.keypoint_ap import evaluate_keypoints
 from rtmo.skeleton import COCO17, CROWDPOSE14
 
@@ -26,28 +28,37 @@ def coco(golden: Path):
     return read(golden / "eval_coco_gt.json"), read(golden / "eval_coco_dt.json")
 
 
-def test_coco_numbers_equal_pycocotools_to_the_last_digit(golden: Path, coco):
-    report = evaluate_keypoints(*coco, skeleton=COCO17, protocol="coco")
+EVALUATORS = pytest.mark.parametrize("evaluator", get_args(Evaluator))
+
+
+@EVALUATORS
+def test_coco_numbers_equal_pycocotools_to_the_last_digit(golden: Path, coco, evaluator):
+    report = evaluate_keypoints(*coco, skeleton=COCO17, protocol="coco", evaluator=evaluator)
     assert report.metrics == read(golden / "eval_expected.json")["coco_pycocotools"]
 
 
-def test_crowdpose_numbers_equal_the_official_evaluation_to_the_last_digit(golden: Path):
+@EVALUATORS
+def test_crowdpose_numbers_equal_the_official_evaluation_to_the_last_digit(golden, evaluator):
     report = evaluate_keypoints(
         read(golden / "eval_crowdpose_gt.json"),
         read(golden / "eval_crowdpose_dt.json"),
         skeleton=CROWDPOSE14,
         protocol="crowdpose",
+        evaluator=evaluator,
     )
     assert report.metrics == read(golden / "eval_expected.json")["crowdpose_xtcocotools"]
 
 
-def test_val2017_with_real_detections_gives_the_known_ten_numbers(shared: Path):
+@EVALUATORS
+def test_val2017_with_real_detections_gives_the_known_ten_numbers(shared: Path, evaluator):
     scale = shared / "real" / "scale"
     annotations = json.loads(
         gzip.decompress((scale / "coco_val2017_keypoints.json.gz").read_bytes())
     )
     detections = json.loads(gzip.decompress((scale / "detections_val2017.json.gz").read_bytes()))
-    report = evaluate_keypoints(annotations, detections, skeleton=COCO17, protocol="coco")
+    report = evaluate_keypoints(
+        annotations, detections, skeleton=COCO17, protocol="coco", evaluator=evaluator
+    )
     assert list(report.metrics.values()) == read(scale / "expected_stats.json")["stats"]
     assert report.num_images == 2693
     assert report.num_detections == 25963
