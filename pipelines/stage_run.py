@@ -15,6 +15,9 @@ from pipelines.faults import is_temporary
 from pipelines.params import Params, load_params
 from pipelines.paths import Paths, repository_paths
 
+# It reports the beginning and the end of every evaluation.
+logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)
+
 TEMPORARY_FAULT = os.EX_TEMPFAIL
 """Exit status of a stage that may succeed when tried again."""
 
