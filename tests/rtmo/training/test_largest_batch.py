@@ -1,3 +1,6 @@
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
 import torch
@@ -12,11 +15,21 @@ from rtmo.training.largest_batch import CpuMemory, largest_batch, largest_diviso
 MIB = 2**20
 
 
-def test_the_peak_of_a_step_is_found_though_its_memory_is_free_again():
-    def step(count):
-        np.ones(count * 64 * MIB, np.uint8)
+@pytest.fixture(scope="module")
+def fresh():
+    """A process that has freed nothing which would serve the steps, as the command's."""
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), max_tasks_per_child=1
+    ) as processes:
+        yield processes
 
-    memory = measure_cpu(step)
+
+def take_64_mib(count):
+    np.ones(count * 64 * MIB, np.uint8)
+
+
+def test_the_peak_of_a_step_is_found_though_its_memory_is_free_again(fresh):
+    memory = fresh.submit(measure_cpu, take_64_mib).result()
     assert memory.per_picture == pytest.approx(64 * MIB, rel=0.1)
     assert 0 < memory.fixed < memory.free
 
@@ -37,7 +50,13 @@ def test_nothing_fits_where_one_picture_is_too_much():
     assert largest_divisor(16, lambda _count: False) is None
 
 
-def test_a_run_is_measured_at_its_largest_side(tiny_store):
+def test_a_run_is_measured_at_its_largest_side(fresh, tiny_store):
+    found = fresh.submit(measured, tiny_store).result()
+    assert (found.micro_batch, found.side) == (4, 96)
+    assert 5 * MIB < found.memory.per_picture < 200 * MIB
+
+
+def measured(folder):
     config = TrainConfig(
         epochs=2,
         micro_batch=1,
@@ -48,8 +67,6 @@ def test_a_run_is_measured_at_its_largest_side(tiny_store):
         validate_every_epochs=1,
         checkpoint_every_steps=1,
     )
-    dataset = TrainingSet(Store.open(tiny_store), 64, AugmentConfig(), 0)
+    dataset = TrainingSet(Store.open(folder), 64, AugmentConfig(), 0)
     torch.manual_seed(0)
-    found = largest_batch(build_rtmo("t"), dataset, config, multiscale=None)
-    assert (found.micro_batch, found.side) == (4, 96)
-    assert 5 * MIB < found.memory.per_picture < 200 * MIB
+    return largest_batch(build_rtmo("t"), dataset, config, multiscale=None)
