@@ -14,6 +14,7 @@ from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
 from rtmo.synthetic.config import SyntheticConfig
 
 Split = Literal["train", "val", "gate"]
+SPLITS: tuple[Split, ...] = ("train", "val", "gate")
 
 
 TAR = ".tar"

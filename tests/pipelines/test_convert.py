@@ -8,9 +8,10 @@ import zipfile
 import pytest
 from rich.console import Console
 
+from pipelines.conversion.report import report_table
 from pipelines.sources.archives import write_archive
 from pipelines.sources.schema import Source, SourceError, load_source
-from pipelines.stages.convert import convert, report_table
+from pipelines.stages.convert import convert
 from pipelines.stages.download import download
 from rtmo.fetch import Patience
 from rtmo.formats.coco import write_coco

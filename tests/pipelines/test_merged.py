@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.conversion.report import merged_table
 from pipelines.params import MergedSet
 from pipelines.paths import MERGED
 from pipelines.sources.archives import write_archive
 from pipelines.sources.deletions import Deletions
 from pipelines.sources.schema import Source, SourceError
-from pipelines.stages.convert import convert, merged_table
+from pipelines.stages.convert import convert
 from pipelines.stages.download import download
 from pipelines.stages.train import Recipe, Surroundings, train
 from rtmo.data.config import AugmentConfig
