@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipelines.params import load_params
-from pipelines.stages.train import Recipe, initial_model, training_set
+from pipelines.stages.train import training_data
+from rtmo.run.recipe import Recipe, initial_model, training_set
 from rtmo.training.largest_batch import HEADROOM, LargestBatch, largest_batch
 
 if TYPE_CHECKING:
@@ -23,10 +24,9 @@ def batch_advice(paths: Paths) -> str:
         ValueError: see `rtmo.training.largest_batch.largest_batch`.
     """
     params = load_params(paths.root)
-    recipe = Recipe(
-        params.model, params.augment, params.train, stage_hash="", merge=params.data.merge
-    )
-    dataset, _ = training_set(paths.processed(params.data.dataset), recipe)
+    recipe = Recipe(params.model, params.augment, params.train, stage_hash="")
+    data = training_data(paths.processed(params.data.dataset), params.data.merge)
+    dataset = training_set(data, recipe)
     model = initial_model(recipe, dataset.skeleton)
     found = largest_batch(model, dataset, params.train, params.augment.multiscale)
     head = (

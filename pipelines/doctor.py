@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pipelines.initial_weights import InitialWeightsError, require_agreement
 from pipelines.params import ParamsError, load_params
 from pipelines.paths import Paths
 from pipelines.sources.schema import Files, SourceError, load_source
 from pipelines.tracking.address import StoreUnavailableError, check_reachable, store_address
+from rtmo.run.initial_weights import InitialWeightsError, require_agreement
 
 PACKAGES = ("torch", "lightning", "dvc", "prefect", "mlflow", "fiftyone", "onnxruntime", "openvino")
 TENSORRT_PACKAGES = ("tensorrt", "tensorrt-rtx")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipelines.initial_weights import sha256
 from pipelines.paths import Paths
 from pipelines.presets import MergedParams, merge_into_params, read_overlay
 from pipelines.sources.labelled import (
@@ -31,6 +30,7 @@ from rtmo.formats.labels import read_labels, write_labels
 from rtmo.formats.licence import Licence
 from rtmo.formats.skeleton_guess import Answers, SettledSkeleton, settle_skeleton
 from rtmo.model.config import ModelConfig
+from rtmo.run.initial_weights import sha256
 from rtmo.skeleton import COCO17, CROWDPOSE14
 
 VAL_FRACTION = 0.15

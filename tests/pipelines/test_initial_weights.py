@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from pipelines.doctor import examine
-from pipelines.initial_weights import InitialWeightsError, initial_weights, licences_of
 from pipelines.params import ParamsError, load_params
 from pipelines.paths import Paths
 from rtmo.formats.licence import Licence
 from rtmo.model import build_rtmo
 from rtmo.model.weights import save_weights
+from rtmo.run.initial_weights import InitialWeightsError, initial_weights, licences_of
 from rtmo.skeleton import COCO17
 from rtmo.training.config import TrainConfig
 

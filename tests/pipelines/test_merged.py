@@ -15,7 +15,7 @@ from pipelines.sources.deletions import Deletions
 from pipelines.sources.schema import Source, SourceError
 from pipelines.stages.convert import convert
 from pipelines.stages.download import download
-from pipelines.stages.train import Recipe, Surroundings, train
+from pipelines.stages.train import training_data
 from rtmo.data.config import AugmentConfig
 from rtmo.data.dataset import TrainingSet
 from rtmo.data.loader import BatchLoader
@@ -28,6 +28,8 @@ from rtmo.losses.criterion import Criterion
 from rtmo.model import build_rtmo
 from rtmo.model.config import ModelConfig
 from rtmo.model.weights import load_model, read_metadata
+from rtmo.run.recipe import Recipe
+from rtmo.run.train import Surroundings, train
 from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
 from rtmo.store import Store
 from rtmo.training.checkpoint import open_checkpoints
@@ -164,11 +166,11 @@ def test_a_few_steps_on_both_sets_end_in_weights_that_name_both(processed, tmp_p
             checkpoint_every_steps=100,
         ),
         stage_hash="0123abcd",
-        merge=(MergedSet(dataset="embedded-crowdpose", sampling_factor=0.5, until_epoch=1),),
     )
+    other = MergedSet(dataset="embedded-crowdpose", sampling_factor=0.5, until_epoch=1)
     with open_checkpoints(tmp_path / "checkpoints") as checkpoints:
         surroundings = Surroundings(checkpoints, (), lambda: False)
-        result = train(processed, tmp_path / "out", recipe, surroundings)
+        result = train(training_data(processed, (other,)), tmp_path / "out", recipe, surroundings)
     assert [row["step"] for row in result.history] == [0, 4, 6]  # 6 + 6 pictures, then 6
     assert load_model(tmp_path / "out/weights.safetensors").skeleton == COCO17
     metadata = read_metadata(tmp_path / "out/weights.safetensors")

@@ -10,7 +10,7 @@ from pipelines.sources.schema import Source
 from pipelines.stages.convert import convert
 from pipelines.stages.download import download
 from pipelines.stages.evaluate import evaluate, score
-from pipelines.stages.train import Recipe, Surroundings, train
+from pipelines.stages.train import training_data
 from rtmo.data.config import AugmentConfig, HsvConfig
 from rtmo.data.dataset import TrainingSet
 from rtmo.evaluation.config import EvaluateConfig
@@ -21,6 +21,8 @@ from rtmo.fetch import Patience
 from rtmo.formats.coco import write_coco
 from rtmo.model.config import ModelConfig
 from rtmo.model.weights import load_model
+from rtmo.run.recipe import Recipe
+from rtmo.run.train import Surroundings, train
 from rtmo.skeleton import Skeleton
 from rtmo.store import Store
 from rtmo.training.checkpoint import open_checkpoints
@@ -129,7 +131,12 @@ def test_training_and_evaluation_work_on_nine_keypoints(processed, tmp_path):
         stage_hash="0123abcd",
     )
     with open_checkpoints(tmp_path / "checkpoints") as checkpoints:
-        train(processed, tmp_path, recipe, Surroundings(checkpoints, (), lambda: False))
+        train(
+            training_data(processed, ()),
+            tmp_path,
+            recipe,
+            Surroundings(checkpoints, (), lambda: False),
+        )
     weights = tmp_path / "weights.safetensors"
     assert load_model(weights).skeleton == SKELETON
 

@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.stages.train import Recipe, Surroundings, timing, train
+from pipelines.stages.train import training_data
 from rtmo.data.config import AugmentConfig
 from rtmo.formats.records import ImageRecord, PersonRecord
 from rtmo.model.config import ModelConfig
 from rtmo.model.weights import load_model, read_metadata
+from rtmo.run.outputs import timing
+from rtmo.run.recipe import Recipe
+from rtmo.run.train import Surroundings, train
 from rtmo.skeleton import CROWDPOSE14
 from rtmo.store import Licence, StoreMeta, write_store
 from rtmo.training.checkpoint import open_checkpoints
@@ -91,7 +94,7 @@ def run(processed, folder):
     reporter = Pictures()
     with open_checkpoints(folder / "checkpoints") as checkpoints:
         surroundings = Surroundings(checkpoints, (reporter,), lambda: False)
-        result = train(processed, folder / "out", RECIPE, surroundings)
+        result = train(training_data(processed, ()), folder / "out", RECIPE, surroundings)
     return result, reporter
 
 
@@ -135,7 +138,7 @@ def test_two_runs_write_the_same_bytes_and_everything_the_pipeline_reads(process
 
 ASKED = """
 import os, signal
-from pipelines.stages.train import stop_on_sigterm
+from rtmo.run.train import stop_on_sigterm
 with stop_on_sigterm() as should_stop:
     assert not should_stop()
     os.kill(os.getpid(), signal.SIGTERM)
