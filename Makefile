@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro tour services test test-all chaos verify-gpu lint format docs lock wheelhouse clean help
+.PHONY: repro tour services test test-all chaos verify-gpu lint format docs figures lock wheelhouse clean help
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,9 @@ format: .venv/.ready  ## Let ruff settle the layout
 
 docs: .venv/.ready  ## These pages as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+figures: .venv/.ready  ## Every table that has a raw log, made again from it
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.figures
 
 lock: .venv/.ready  ## Write requirements.lock from what is installed
 	@PYTHON=$(BIN)/python tools/lock

@@ -4,7 +4,7 @@
 
 STORE is a folder written by `convert`. Each path has a process of its own, one thread, set up as
 its loader workers are; they take turns, batch by batch, so that other work on the machine slows
-all alike. Prints the median over the rounds, and what each step costs alone.
+all alike. Writes a raw log; prints the median over the rounds, and what each step costs alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks import raw_log
 from benchmarks.plain_stage1 import render
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import table
 from rtmo.data.augment import HsvShift, Warp, draw_hsv, shift_hsv, warp_matrix
 from rtmo.data.config import AugmentConfig, MosaicConfig
 from rtmo.data.dataset import TrainingSet
@@ -76,8 +79,8 @@ def serve(pipe: Connection, path: str, folder: Path, side: int) -> None:
         pipe.send((time.perf_counter() - begin, time.process_time() - cpu_begin))
 
 
-def print_steps(store: Store, side: int) -> None:
-    """Milliseconds of each step alone on the first pictures of the store."""
+def step_times(store: Store, side: int) -> dict[str, list[float]]:
+    """Milliseconds of each step alone on the first picture of the store, run by run."""
     keep_freed_memory()
     cv2.setNumThreads(0)
     dataset = TrainingSet(store, side, AugmentConfig(), seed=0)
@@ -99,17 +102,43 @@ def print_steps(store: Store, side: int) -> None:
         "planes, numpy": lambda: np.copyto(planes, square.transpose(2, 0, 1)),
         "planes, OpenCV": lambda: cv2.split(square, list(planes)),
     }
+    times: dict[str, list[float]] = {name: [] for name in steps}
     for name, step in steps.items():
-        times = []
         for _ in range(50):
             begin = time.perf_counter()
             step()
-            times.append(time.perf_counter() - begin)
-        print(f"  {name}: {1000 * float(np.median(times)):.2f} ms")
+            times[name].append(1000 * (time.perf_counter() - begin))
+    return times
+
+
+def table_of(log: RawLog) -> str:
+    """Paths with their ratio to the plain one, then the steps alone."""
+    batch = log.settings["batch"]
+    per_sample = {
+        path: 1000 / batch * np.median(rounds, axis=0)
+        for path, rounds in log.samples["batch_seconds"].items()
+    }
+    paths = [
+        (
+            path,
+            f"{wall:.1f}",
+            f"{processor:.1f}",
+            f"{1000 / wall:.0f}",
+            f"{per_sample[PLAIN][0] / wall:.2f}",
+        )
+        for path, (wall, processor) in per_sample.items()
+    ]
+    steps = [(name, f"{np.median(times):.2f}") for name, times in log.samples["step_ms"].items()]
+    head = ["path", "ms per sample", "of processor", "per second", "times the plain path"]
+    return (
+        f"{log.settings['pictures']} pictures, side {log.settings['side']}, batches of {batch}; "
+        f"medians of {len(log.samples['batch_seconds'][PLAIN])} rounds.\n\n"
+        f"{table(head, paths)}\n\n{table(['step alone', 'ms'], steps)}"
+    )
 
 
 def main() -> None:
-    """Print milliseconds per sample of each path and its ratio to the plain one."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument("--side", type=int, default=640)
@@ -118,13 +147,8 @@ def main() -> None:
     arguments = parser.parse_args()
     store = Store.open(arguments.store)
     num_samples = TrainingSet(store, arguments.side, AugmentConfig(), seed=0).num_samples(0)
-    context = get_context("spawn")
-    workers = {}
-    for path in (PLAIN, ANYWHERE, WITHIN):
-        ours, theirs = context.Pipe()
-        target = (theirs, path, arguments.store, arguments.side)
-        context.Process(target=serve, args=target, daemon=True).start()
-        workers[path] = ours
+    measurement = raw_log.begin("loader_speed")
+    workers = start_workers(arguments.store, arguments.side)
     times: dict[str, list[tuple[float, float]]] = {path: [] for path in workers}
     for number in range(arguments.rounds + 1):
         indices = tuple(epoch_order(num_samples, 0, number)[: arguments.batch].tolist())
@@ -133,19 +157,25 @@ def main() -> None:
             times[path].append(pipe.recv())
     for pipe in workers.values():
         pipe.send(())
-    print(f"{num_samples} pictures, side {arguments.side}, batches of {arguments.batch}")
-    milliseconds = {
-        path: 1000 / arguments.batch * np.median(measured[1:], axis=0)  # the first one warms up
-        for path, measured in times.items()
-    }
-    for path, (wall, cpu) in milliseconds.items():
-        ratio = milliseconds[PLAIN][0] / wall
-        print(
-            f"{path}: {wall:.2f} ms per sample ({cpu:.2f} ms of processor), "
-            f"{1000 / wall:.0f} per second, {ratio:.2f} times the plain path"
-        )
-    print("each step alone:")
-    print_steps(store, arguments.side)
+    log = measurement.end(
+        {
+            "batch_seconds": {path: measured[1:] for path, measured in times.items()},  # one warms
+            "step_ms": step_times(store, arguments.side),
+        },
+        {"pictures": num_samples, "side": arguments.side, "batch": arguments.batch},
+    )
+    print(table_of(log))
+
+
+def start_workers(folder: Path, side: int) -> dict[str, Connection]:
+    """A process for each path, and the pipe to it."""
+    context = get_context("spawn")
+    workers = {}
+    for path in (PLAIN, ANYWHERE, WITHIN):
+        ours, theirs = context.Pipe()
+        context.Process(target=serve, args=(theirs, path, folder, side), daemon=True).start()
+        workers[path] = ours
+    return workers
 
 
 if __name__ == "__main__":

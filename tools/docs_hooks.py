@@ -25,8 +25,9 @@ DECISIONS = "# Decisions\n\nWhy something is as it is, where the code alone does
 BENCHMARKS = """\
 # Benchmarks
 
-One page per measurement: machine, versions, command, table. The command on a page measures again;
-raw logs were not kept.
+One page per measurement: machine, versions, command, table. The command on a page measures again.
+`make figures` makes tables from the raw logs in `benchmarks/logs/`, and a test fails when a page
+disagrees with its log; a page of figures without one says so.
 """
 
 

@@ -1,0 +1,118 @@
+"""Tables of measurements are what their raw logs say."""
+
+import doctest
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from benchmarks import raw_log, tables
+from benchmarks.figures import LOGS, TABLES, problems, remade, rendered
+from benchmarks.raw_log import RawLog
+
+LOG = "2026-11-28-loader-speed.json"
+BLOCK = f"<!-- figures: {LOG} -->\n<!-- end of figures -->\n"
+
+
+@pytest.fixture
+def log() -> RawLog:
+    """A small one, as the benchmark writes it."""
+    return RawLog(
+        benchmark="loader_speed",
+        date="2026-11-28",
+        command="python -m benchmarks.loader_speed store",
+        machine=raw_log.hardware(),
+        versions={},
+        load_before=0.25,
+        load_after=1.5,
+        settings={"pictures": 9, "side": 640, "batch": 32},
+        samples={
+            "batch_seconds": {
+                "plain": [[0.64, 0.64], [0.32, 0.32], [0.96, 0.96]],
+                "ours": [[0.16, 0.16], [0.32, 0.16], [0.08, 0.08]],
+            },
+            "step_ms": {"decode": [1.0, 3.0, 2.0]},
+        },
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, log: RawLog) -> Path:
+    """A repository with one page that shows one log."""
+    (tmp_path / "benchmarks/logs").mkdir(parents=True)
+    (tmp_path / "benchmarks/logs" / LOG).write_text(log.model_dump_json())
+    (tmp_path / "README.md").write_text("# Nothing measured\n")
+    page = remade(f"# Loaders\n\n{BLOCK}", tmp_path / "benchmarks/logs")
+    (tmp_path / "benchmarks/2026-11-28-loader-speed.md").write_text(page)
+    return tmp_path
+
+
+def wrong(folder: Path) -> list[str]:
+    return problems(folder, folder / "benchmarks/logs")
+
+
+def test_every_page_of_this_repository_agrees_with_its_raw_logs(repository: Path) -> None:
+    assert problems(repository, LOGS) == []
+
+
+def test_a_table_is_computed_from_the_samples(log: RawLog) -> None:
+    text = rendered(log)
+    assert "| plain | 20.0 | 20.0 | 50 | 1.00 |" in text
+    assert "| ours | 5.0 | 5.0 | 200 | 4.00 |" in text
+    assert "| decode | 2.00 |" in text
+    assert "load 0.2 before, 1.5 after" in text
+    assert "    python -m benchmarks.loader_speed store\n" in text
+
+
+def test_a_changed_figure_on_a_page_is_found_and_made_again(folder: Path) -> None:
+    assert wrong(folder) == []
+    page = folder / "benchmarks/2026-11-28-loader-speed.md"
+    right = page.read_text()
+    page.write_text(right.replace("4.00", "5.00"))
+    assert "disagrees with its raw log" in wrong(folder)[0]
+    assert remade(page.read_text(), folder / "benchmarks/logs") == right
+
+
+def test_a_changed_sample_in_a_log_is_found(folder: Path) -> None:
+    log = folder / "benchmarks/logs" / LOG
+    log.write_text(log.read_text().replace("0.96", "0.32"))
+    assert "disagrees with its raw log" in wrong(folder)[0]
+
+
+def test_a_log_without_a_page_and_a_page_without_a_log_are_found(folder: Path) -> None:
+    page = folder / "benchmarks/2026-11-28-loader-speed.md"
+    page.write_text("# Loaders\n\n| ours | 5.0 |\n")
+    assert [problem.split()[0] for problem in wrong(folder)] == [
+        "benchmarks/2026-11-28-loader-speed.md",
+        "no",
+    ]
+    page.write_text(f"# Loaders\n\n{BLOCK.replace('2026', '2025')}")
+    assert "not in benchmarks/logs" in wrong(folder)[0]
+    page.write_text(f"# Loaders\n\n{BLOCK.splitlines()[0]}\n")
+    assert "without its end" in wrong(folder)[0]
+
+
+def test_a_second_log_of_a_day_does_not_replace_the_first(tmp_path: Path) -> None:
+    for _ in range(2):
+        log = raw_log.begin("loader_speed", ("pydantic",)).end({"a": [1.5]}, folder=tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"{log.date}-loader-speed-2.json", f"{log.date}-loader-speed.json"]
+    assert {RawLog.model_validate_json(p.read_bytes()).benchmark for p in tmp_path.iterdir()} == {
+        "loader_speed"
+    }
+
+
+def test_a_log_of_an_unknown_benchmark_is_refused(log: RawLog) -> None:
+    with pytest.raises(ValueError, match="add it to TABLES"):
+        rendered(log.model_copy(update={"benchmark": "loadr_speed"}))
+
+
+def test_every_benchmark_with_a_table_is_a_script(repository: Path) -> None:
+    assert [name for name in TABLES if not (repository / f"benchmarks/{name}.py").exists()] == []
+
+
+@pytest.mark.parametrize("module", [raw_log, tables])
+def test_the_examples_of_the_log_and_the_tables_are_right(module: ModuleType) -> None:
+    examples = [e for found in doctest.DocTestFinder().find(module) for e in found.examples]
+    assert examples
+    assert doctest.testmod(module) == doctest.TestResults(failed=0, attempted=len(examples))
