@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rtmo._config import Config
+from rtmo._config import Config, SettingsError, check_settings
 from rtmo.data.config import AugmentConfig
 from rtmo.deployment.config import BenchmarkConfig, ExportConfig
 from rtmo.evaluation.config import ErrorRate, EvaluateConfig, InspectConfig
@@ -238,56 +236,7 @@ def validate_params(content: object, *, source: str) -> Params:
     Raises:
         ParamsError: see `load_params`.
     """
-    if not isinstance(content, Mapping):
-        raise ParamsError(f"{source}: expected sections such as `train:`, got {content!r}")
     try:
-        # Strict JSON mode: no text is taken for a number, yet a list is a tuple.
-        return Params.model_validate_json(json.dumps(content), strict=True)
-    except ValidationError as error:
-        lines = [_explain(dict(problem)) for problem in error.errors(include_url=False)]
-        raise ParamsError("\n".join(f"{source}: {line}" for line in lines)) from None
-    except TypeError as error:  # a date, a set: YAML has more types than JSON
-        raise ParamsError(f"{source}: {error}") from None
-
-
-def _explain(problem: Mapping[str, Any]) -> str:
-    """One sentence for one of pydantic's problems.
-
-    Example:
-        >>> _explain({"type": "greater_than", "loc": ("train", "epochs"), "input": 0,
-        ...           "msg": "Input should be greater than 0"})
-        'train.epochs is 0, expected greater than 0'
-    """
-    location = problem["loc"]
-    key = ".".join(str(part) for part in location)
-    match problem["type"]:
-        case "missing":
-            return f"{key} is missing"
-        case "extra_forbidden":
-            known = sorted(_keys_beside(location))
-            close = difflib.get_close_matches(str(location[-1]), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-            return f"{key} is not a known key; {hint}"
-        case "value_error":  # raised by a validator of ours; the message names the values
-            return f"{key}: {problem['ctx']['error']}"
-        case _:
-            expected = str(problem["msg"]).removeprefix("Input should be ")
-            return f"{key} is {problem['input']!r}, expected {expected}"
-
-
-def _keys_beside(location: tuple[str | int, ...]) -> set[str]:
-    """Keys that the section holding `location` knows."""
-    section: type[BaseModel] = Params
-    for part in location[:-1]:
-        if isinstance(part, str):
-            fields = {field.alias or name: field for name, field in section.model_fields.items()}
-            section = _model_within(fields[part].annotation) or section
-    return {field.alias or name for name, field in section.model_fields.items()}
-
-
-def _model_within(annotation: object) -> type[BaseModel] | None:
-    """The settings class in an annotation such as `tuple[Phase, ...]` or `Phase | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    within = (_model_within(part) for part in getattr(annotation, "__args__", ()))
-    return next((model for model in within if model is not None), None)
+        return check_settings(Params, content, source=source)
+    except SettingsError as error:
+        raise ParamsError(str(error)) from None

@@ -6,17 +6,18 @@ import sys
 
 import typer
 
-from rtmo.cli import bench, evaluate, export, predict, verify_weights
+from rtmo.cli import bench, evaluate, export, predict, train, verify_weights
 
 app = typer.Typer(
-    help="Real-time multi-person pose: predict, evaluate, export, bench.",
-    epilog="Exit status: 0 done, 2 wrong usage or input that cannot be used.",
+    help="Real-time multi-person pose: predict, evaluate, train, export, bench.",
+    epilog="Exit status: 0 done, 2 wrong usage or input that cannot be used, 85 training stopped.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.command(epilog=predict.EXAMPLE)(predict.predict)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("verify-weights", epilog=verify_weights.EXAMPLE)(verify_weights.verify_weights)
+app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=export.EXAMPLE)(export.export)
 app.command(epilog=bench.EXAMPLE)(bench.bench)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task
 from rich.text import Text
 
+from rtmo.cli.interrupt import until_interrupted
 from rtmo.cli.options import AsJson, Device, Model, Padding
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def predict(  # noqa: PLR0913 - one argument per option
             stack.callback(results.finish)
         drawings = stack.enter_context(_Drawings(out, media.video_fps, predictor.skeleton))
         advance = stack.enter_context(_frame_progress(media.count))
-        is_stopped = stack.enter_context(_until_interrupted())
+        is_stopped = stack.enter_context(until_interrupted())
         for frames, (name, image) in enumerate(media.frames, start=1):
             poses = predictor(image)
             people = [person | {"file_name": name} for person in coco_results(frames, poses)]
@@ -183,19 +183,3 @@ def _frame_progress(total: int | None) -> Iterator[Callable[[], object]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("predict", total=total)
         yield lambda: progress.advance(task)
-
-
-@contextmanager
-def _until_interrupted() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C sets what this gives, instead of breaking a file in two; twice, it breaks off."""
-    interrupts: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        interrupts.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(interrupts)
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +19,51 @@ from rtmo.skeleton import Skeleton
 
 FACE = ("eye", "ear")
 TORSO = ("shoulder", "hip")
+TAKEN_AHEAD = 8
+"""Pictures per core that are read before the one that is due."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def check_pictures(
+    pictures: Iterable[tuple[ImageRecord, bytes]], skeleton: Skeleton, findings: Findings
+) -> Iterator[tuple[ImageRecord, bytes]]:
+    """Every picture that can be used, in order, with its repaired record.
+
+    Args:
+        pictures: records with their JPEG or PNG files.
+        skeleton: of their people.
+        findings: gets what is wrong.
+    """
+    for repaired, content, found in _in_order(_check, pictures):
+        findings.merge(found)
+        if repaired is not None:
+            examine(repaired, skeleton, findings)
+            yield repaired, content
+
+
+def _check(picture: tuple[ImageRecord, bytes]) -> tuple[ImageRecord | None, bytes, Findings]:
+    """The repaired record, its file and what was found wrong with it."""
+    record, content = picture
+    findings = Findings()
+    return check_picture(record, content, findings), content, findings
+
+
+def _in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """As `map`, with a thread per core: decoding a JPEG does not hold Python's lock.
+
+    Only a few items are taken ahead of the one that is due, so that a large dataset stays on disk.
+    """
+    cores = os.cpu_count() or 1
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > TAKEN_AHEAD * cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def check_picture(record: ImageRecord, jpeg: bytes, findings: Findings) -> ImageRecord | None:
