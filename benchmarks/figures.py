@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import fine_tuning, loader_speed
+from benchmarks import fine_tuning, loader_speed, training_speed
 from benchmarks.raw_log import LOGS, RawLog
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +30,7 @@ NO_LOG = "No raw log"
 TABLES: dict[str, Callable[[RawLog], str]] = {
     "fine_tuning": fine_tuning.table_of,
     "loader_speed": loader_speed.table_of,
+    "training_speed": training_speed.table_of,
 }
 """Benchmark -> what makes the table of its log."""
 
