@@ -24,6 +24,8 @@ from rtmo.data.randomness import Purpose, generator
 from rtmo.store import Store, StoreError
 
 Pipeline = Literal["mosaic", "letterbox"]
+ReadImage = Callable[[Store, int], np.ndarray]
+"""A store and the index of a picture -> (H, W, 3) uint8 BGR, the size of the stored one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class TrainingSet:
         augment: AugmentConfig,
         seed: int,
         merged: Sequence[MergedStore] = (),
+        read_image: ReadImage = Store.read_image,
     ) -> None:
         """Keep what is needed to make samples of side `input_size`.
 
@@ -73,6 +76,7 @@ class TrainingSet:
         self._mixture = Mixture(store, merged, seed)
         self.skeleton = store.skeleton
         self._augment = augment
+        self._read_image = read_image
         self.input_size = input_size
         self.seed = seed
 
@@ -166,8 +170,15 @@ class TrainingSet:
             is_annotated=np.tile(place.store.is_annotated, (len(people), 1)),
             areas=people.areas,
         )
-        read = partial(_read, place, unreadable)
+        read = partial(self._read, place, unreadable)
         return Picture(_size_hw(place), labels, read, self.input_size)
+
+    def _read(self, place: Place, unreadable: list[str]) -> np.ndarray | None:
+        try:
+            return self._read_image(place.store, place.position)
+        except StoreError:
+            unreadable.append(_name(place))
+            return None
 
 
 def _ignore_mask(place: Place, matrix: np.ndarray, input_size: int) -> np.ndarray | None:
@@ -188,14 +199,6 @@ def _ignore_mask(place: Place, matrix: np.ndarray, input_size: int) -> np.ndarra
 def _size_hw(place: Place) -> tuple[int, int]:
     height, width = place.store.sizes_hw[place.position].tolist()
     return height, width
-
-
-def _read(place: Place, unreadable: list[str]) -> np.ndarray | None:
-    try:
-        return place.store.read_image(place.position)
-    except StoreError:
-        unreadable.append(_name(place))
-        return None
 
 
 def _name(place: Place) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rtmo.data.dataset import TrainingSet
+from rtmo.data.dataset import ReadImage, TrainingSet
 from rtmo.deployment.official_files import fetch_official
 from rtmo.deployment.runners import TorchPredictor
 from rtmo.evaluation.config import EvaluateConfig
@@ -19,6 +19,7 @@ from rtmo.evaluation.predict import predict_store
 from rtmo.model import build_rtmo
 from rtmo.model.initialisation import calm_classifier
 from rtmo.model.weights import load_for_training
+from rtmo.store import Store
 
 if TYPE_CHECKING:
     from rtmo.data.config import AugmentConfig
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from rtmo.model.config import ModelConfig
     from rtmo.model.rtmo import RTMO
     from rtmo.skeleton import Skeleton
-    from rtmo.store import Store
     from rtmo.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,12 @@ class TrainingData:
         return (self.train, *(other.store for other in self.merged))
 
 
-def training_set(data: TrainingData, recipe: Recipe) -> TrainingSet:
+def training_set(
+    data: TrainingData, recipe: Recipe, read_image: ReadImage = Store.read_image
+) -> TrainingSet:
     """The training split and merged sets as the recipe augments them."""
     size, seed = recipe.model.input_size, recipe.train.seed
-    return TrainingSet(data.train, size, recipe.augment, seed, data.merged)
+    return TrainingSet(data.train, size, recipe.augment, seed, data.merged, read_image)
 
 
 def initial_model(recipe: Recipe, skeleton: Skeleton) -> RTMO:

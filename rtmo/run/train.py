@@ -44,7 +44,7 @@ def train(data: TrainingData, out: Path, recipe: Recipe, surroundings: Surroundi
     out.mkdir(parents=True, exist_ok=True)
     # Kept with the checkpoints while training, so that reporters find it when they write.
     picture = surroundings.checkpoints.path / "sample_batch.png"
-    save_sample_batch(dataset, recipe.train, picture)
+    save_sample_batch(data, recipe, picture)
     for reporter in surroundings.reporters:
         reporter.log_image("sample_batch", picture)
 

@@ -3,10 +3,12 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from pipelines.stages.train import training_data
 from rtmo.data.config import AugmentConfig
@@ -15,6 +17,7 @@ from rtmo.model.config import ModelConfig
 from rtmo.model.weights import load_model, read_metadata
 from rtmo.run.outputs import timing
 from rtmo.run.recipe import Recipe
+from rtmo.run.sample_batch import save_sample_batch
 from rtmo.run.train import Surroundings, train
 from rtmo.skeleton import CROWDPOSE14
 from rtmo.store import Licence, StoreMeta, write_store
@@ -88,6 +91,87 @@ class Pictures:
 
     def log_image(self, name, path):
         self.seen[name] = path.read_bytes()
+
+
+def test_own_faces_are_blurred_in_the_sample_batch_and_nowhere_else(tmp_path, caplog):
+    kept = {}
+    for pictures in ("public", "own"):
+        processed = tmp_path / pictures / "processed"
+        for split in ("train", "val"):
+            meta = StoreMeta(
+                dataset="crowd",
+                split=split,
+                protocol="coco",
+                skeleton=CROWDPOSE14,
+                licence=Licence(name="CC0", url="https://example.org", commercial_use="yes"),
+                pictures=pictures,
+            )
+            write_store(processed / split, meta, [two_people(index) for index in range(1, 9)])
+        picture = tmp_path / f"{pictures}.png"
+        large = replace(RECIPE, model=ModelConfig(size="t", input_size=256))
+        save_sample_batch(training_data(processed, ()), large, picture)
+        kept[pictures] = num_magenta(cv2.imread(str(picture)))
+        run(processed, tmp_path / pictures)
+    assert kept["public"] > 500
+    assert kept["own"] == 0
+    public, own = (
+        load_model(tmp_path / pictures / "out" / "weights.safetensors").state_dict()
+        for pictures in ("public", "own")
+    )
+    assert all(torch.equal(public[name], own[name]) for name in public)
+    assert "could not be blurred" not in caplog.text
+
+
+def two_people(index):
+    """Somebody annotated, and somebody of whom only the box is: heads green and magenta.
+
+    The second is no training target, so after augmentation nothing tells where the face is.
+    """
+    image = np.full((240, 200, 3), 128, np.uint8)
+    y, x = np.mgrid[:240, :200]
+    checks = np.where(((x // 6 + y // 6) % 2)[..., None], (0, 230, 0), (230, 0, 230))
+    for centre in ((50, 42), (150, 38)):
+        head = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < 15**2
+        image[head] = checks[head]
+    places = {"top_head": (50, 26), "neck": (50, 60)}
+    keypoints = tuple(
+        float(n)
+        for k, name in enumerate(CROWDPOSE14.keypoints)
+        for n in (*places.get(name, (20 + 4 * k, 90 + 9 * k)), 2)
+    )
+    people = tuple(
+        PersonRecord(
+            id=2 * index + number,
+            box_xywh=box,
+            keypoints=points,
+            num_keypoints=labelled,
+            is_crowd=False,
+            area=9000.0,
+            segmentation=None,
+        )
+        for number, (box, points, labelled) in enumerate(
+            [
+                ((15.0, 20.0, 70.0, 200.0), keypoints, 14),
+                ((115.0, 8.0, 70.0, 200.0), (0.0,) * 42, 0),
+            ]
+        )
+    )
+    picture = ImageRecord(
+        id=index,
+        file_name=f"{index}.jpg",
+        height=240,
+        width=200,
+        crowd_index=None,
+        is_turned=False,
+        people=people,
+    )
+    return picture, cv2.imencode(".png", image)[1].tobytes()
+
+
+def num_magenta(image):
+    """Pixels of the magenta that only heads have, also where another picture shines through."""
+    blue, green, red = image.astype(int).transpose(2, 0, 1)
+    return int((np.minimum(blue, red) - green > 60).sum())
 
 
 def run(processed, folder):
