@@ -121,7 +121,7 @@ def collect(
         retention.plan(checkout()) if step is CollectStep.PLAN else retention.collect(checkout())
     )
     table = Table("", "how many", Column("bytes", justify="right"), "which", box=None)
-    for subject in ("cache", "checkpoints", "model files", "run"):
+    for subject in ("cache", "checkpoints", "model files", "upload", "run"):
         items = found.of(subject)
         names = ", ".join(item.name[:12] for item in items[:SHOWN_ITEMS])
         more = ", ..." if len(items) > SHOWN_ITEMS else ""

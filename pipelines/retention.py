@@ -8,9 +8,10 @@ Kept are, with everything that `sync` and `reproduce` need of them:
   remotes, as last fetched), at every tag and in every DVC experiment;
 - checkpoints and unfinished runs that are younger than `retention.keep_days`.
 
-Of the rest, objects leave the DVC cache, versions give up their files and keep their record, and
-unfinished runs are deleted as MLflow deletes, to be restored or purged with its own commands. The
-DVC remote is left alone, and so is a cache outside the checkout, which others may share.
+Of the rest, objects leave the DVC cache, versions give up their files and keep their record,
+uploads go whose process died before it made a version of them, and unfinished runs are deleted as
+MLflow deletes, to be restored or purged with its own commands. The DVC remote is left alone, and so
+is a cache outside the checkout, which others may share.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from pipelines.registry.receipt import read_receipt
 from pipelines.tracking.moves import read_moves
 from pipelines.tracking.storage import remove_files, size_of_files, unfinished_runs
 from pipelines.tracking.store import Tracking, open_tracking
+from pipelines.tracking.uploads import abandoned_uploads, discard_upload, size_of_upload
 from pipelines.tracking.versions import Version, aliases_by_version, all_versions
 from pipelines.worktree import commits_by_training
 
-Subject = Literal["cache", "checkpoints", "model files", "run"]
+Subject = Literal["cache", "checkpoints", "model files", "upload", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Item:
 
     subject: Subject
     name: str
-    """Object of the cache, folder, version number or run id."""
+    """Object of the cache, folder, version number, id of a logged model or of a run."""
     bytes: int
 
 
@@ -87,6 +89,10 @@ def plan(paths: Paths) -> Plan:
         if size:
             items.append(Item("model files", str(version.number), size))
     items += [
+        Item("upload", model_id, size_of_upload(tracking, model_id))
+        for model_id in abandoned_uploads(tracking)
+    ]
+    items += [
         Item("run", run.info.run_id, 0)
         for run in unfinished_runs(tracking, older_than_days=rules.keep_days)
     ]
@@ -111,6 +117,8 @@ def collect(paths: Paths) -> Plan:
         }
         for item in found.of("model files"):
             remove_files(tracking, by_number[item.name])
+        for item in found.of("upload"):
+            discard_upload(tracking, item.name)
         for item in found.of("run"):
             tracking.client.delete_run(item.name)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from mlflow.entities import Run, ViewType
@@ -11,25 +10,13 @@ from mlflow.entities import Run, ViewType
 from pipelines.tracking.liveness import PROCESS_TAG, is_gone
 from pipelines.tracking.runs import STAGE_HASH_TAG
 from pipelines.tracking.store import Tracking
-from pipelines.tracking.versions import (
-    COLLECTED_TAG,
-    Version,
-    delete_model_files,
-    describe_version,
-)
+from pipelines.tracking.uploads import delete_model_files, size_of_upload
+from pipelines.tracking.versions import COLLECTED_TAG, Version, describe_version
 
 
 def size_of_files(tracking: Tracking, version: Version) -> int:
     """Bytes of everything stored with a version's logged model."""
-    return sum(_sizes(tracking, version, None))
-
-
-def _sizes(tracking: Tracking, version: Version, folder: str | None) -> Iterator[int]:
-    for item in tracking.client.list_logged_model_artifacts(version.model_id, folder):
-        if item.is_dir:
-            yield from _sizes(tracking, version, item.path)
-        else:
-            yield item.file_size or 0
+    return size_of_upload(tracking, version.model_id)
 
 
 def remove_files(tracking: Tracking, version: Version) -> None:

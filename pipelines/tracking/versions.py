@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.artifacts
-from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipelines.tracking.address import SERVER_SCHEMES
-from pipelines.tracking.liveness import PROCESS_TAG, is_gone, this_process
 from pipelines.tracking.store import Tracking
+from pipelines.tracking.uploads import (
+    CONTENT_HASH_TAG,
+    MODEL_ID_TAG,
+    abandoned_uploads,
+    discard_upload,
+    upload,
+)
 
-CONTENT_HASH_TAG = "content_hash"
-MODEL_ID_TAG = "model_id"
 PACKAGED_ONNX = "artifacts/rtmo.onnx"
 """Where a version keeps its complete form."""
 COLLECTED_TAG = "collected"
@@ -188,8 +190,9 @@ def create_version(
                 number = str(found.number)
                 tracking.client.delete_model_version_tag(name, number, COLLECTED_TAG)
         return found
-    _remove_unfinished_uploads(tracking)
-    model_id = _upload(tracking, name, package, content_hash, run_id)
+    for abandoned in abandoned_uploads(tracking):
+        discard_upload(tracking, abandoned)
+    model_id = upload(tracking, name, package, content_hash, run_id)
     keys = {CONTENT_HASH_TAG: content_hash, MODEL_ID_TAG: model_id}
     made = tracking.client.create_model_version(
         name,
@@ -202,7 +205,7 @@ def create_version(
     if winner is None or winner.number == int(made.version):
         return _version(made)
     tracking.client.delete_model_version(name, made.version)
-    _discard_upload(tracking, model_id)
+    discard_upload(tracking, model_id)
     return winner
 
 
@@ -259,43 +262,10 @@ def _version(found: ModelVersion) -> Version:
     return Version(found.name, int(found.version), found.run_id or "", dict(found.tags))
 
 
-def _upload(tracking: Tracking, name: str, package: Path, content_hash: str, run_id: str) -> str:
-    """Store the package as a logged model of the run; its id."""
-    client = tracking.client
-    tags = {CONTENT_HASH_TAG: content_hash, PROCESS_TAG: this_process()}
-    model = client.create_logged_model(
-        tracking.experiment_id, name=name, source_run_id=run_id, tags=tags
-    )
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    client.log_model_artifacts(model.model_id, str(package))
-    client.finalize_logged_model(model.model_id, "READY")
-    return str(model.model_id)
-
-
 def has_files(tracking: Tracking, version: Version) -> bool:
     """Whether the store still holds the version's model."""
     files = tracking.client.list_logged_model_artifacts(version.model_id)
     return "MLmodel" in [item.path for item in files]
-
-
-def _remove_unfinished_uploads(tracking: Tracking) -> None:
-    """Delete logged models whose uploading process died; no version points to them."""
-    for model in tracking.client.search_logged_models([tracking.experiment_id]):
-        if str(model.status) != "READY" and is_gone(model.tags.get(PROCESS_TAG)):
-            _discard_upload(tracking, model.model_id)
-
-
-def _discard_upload(tracking: Tracking, model_id: str) -> None:
-    """Remove a logged model with its files, which MLflow's deletion leaves on the disk."""
-    delete_model_files(tracking, model_id)
-    tracking.client.delete_logged_model(model_id)
-
-
-def delete_model_files(tracking: Tracking, model_id: str) -> None:
-    """Delete everything stored with a logged model; its record stays."""
-    location = tracking.client.get_logged_model(model_id).artifact_location
-    files: Any = get_artifact_repository(location, tracking_uri=tracking.address.uri)
-    files.delete_artifacts()
 
 
 def _source(tracking: Tracking, model_id: str) -> str:

@@ -1,6 +1,8 @@
 """What `collect` removes is never what `sync`, `reproduce`, `rollback` or the workspace need."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from pipelines.registry.aliases import ReleaseError
 from pipelines.registry.restoration import KEPT_STAGES
 from pipelines.reproduction import reproduce
 from pipelines.sync import sync
+from pipelines.tracking.liveness import PROCESS_TAG, this_process
 from pipelines.tracking.moves import read_aliases
 from pipelines.tracking.versions import COLLECTED_TAG, all_versions, get_version, has_files
 from pipelines.worktree import commits_with_training, worktree
@@ -129,3 +132,35 @@ def test_checkpoints_go_by_age_and_a_shared_cache_is_left_alone(release, paths, 
     assert found.of("cache") == ()
     assert "others may share it: left alone" in " ".join(found.remarks)
     assert [folder.name for folder in (paths.runs / "checkpoints").iterdir()] == ["a" * 64]
+
+
+KILLED = """
+import os, pathlib, sys
+from pipelines.paths import Paths
+from pipelines.tracking.store import open_tracking
+from pipelines.tracking.uploads import upload
+root, package = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+tracking = open_tracking(Paths(root, root))
+run = tracking.client.create_run(tracking.experiment_id)
+upload(tracking, "rtmo", package, "0" * 64, run.info.run_id)
+os.kill(os.getpid(), 9)
+"""
+"""A registration that dies between the end of its upload and the making of its version."""
+
+
+def test_an_upload_that_no_version_came_of_is_removed(release, paths, tracking, tmp_path):
+    release((12.0, 0.0))
+    (tmp_path / "MLmodel").write_text("x" * 1000)
+    before = bytes_on_disk(paths.root / "mlartifacts")
+    subprocess.run([sys.executable, "-c", KILLED, paths.root, tmp_path], check=False)
+    unfinished = tracking.client.create_logged_model(  # of a process that lives
+        tracking.experiment_id, name="rtmo", tags={PROCESS_TAG: this_process()}
+    )
+    (item,) = retention.plan(paths).of("upload")
+    assert item.bytes == bytes_on_disk(paths.root / "mlartifacts") - before >= 1000
+    assert retention.collect(paths).of("upload") == (item,)
+    assert bytes_on_disk(paths.root / "mlartifacts") == before
+    assert retention.plan(paths).of("upload") == ()
+    left = tracking.client.search_logged_models([tracking.experiment_id])
+    (version,) = all_versions(tracking, "rtmo")
+    assert {model.model_id for model in left} == {unfinished.model_id, version.model_id}
