@@ -60,6 +60,7 @@ def train(  # noqa: PLR0913 - one argument per option
     from rtmo.run.train import EXIT_INTERRUPTED
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # it tells every step
     if (out / "weights.safetensors").exists():
         raise ValueError(f"{out} holds a finished training; give another folder for --out")
     sections = _started_from(read_recipe(recipe), weights)
