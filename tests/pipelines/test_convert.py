@@ -231,3 +231,12 @@ def test_the_table_shows_every_finding_once(layout, tmp_path, picture_file):
     assert found["image_truncated"] == ["1", "", "", "dropped"]
     assert found["image_file_missing"] == ["", "1", "", "dropped"]
     assert found["pictures in the file"] == ["20", "6", "20", ""]
+
+
+def test_the_number_of_files_does_not_grow_with_the_pictures(layout, tmp_path):
+    _, stores = converted(*layout(), tmp_path / "out")
+    files = {
+        split: {file.name for file in store.folder.iterdir()} for split, store in stores.items()
+    }
+    assert len({len(store) for store in stores.values()}) == 3
+    assert files["train"] == files["val"] == files["gate"]

@@ -114,3 +114,19 @@ def test_the_hash_of_initial_weights_decides_the_training(repository: Path) -> N
     """DVC cannot depend on a file that may not be there; its hash is among the params."""
     assert "train" in STAGES["train"]["params"]
     assert "init_weights_sha256" in read_yaml(repository / "params.yaml")["train"]
+
+
+def test_no_stage_runs_always_and_what_a_host_measures_is_not_cached() -> None:
+    for name, definition in STAGES.items():
+        assert definition["deps"], name
+        assert "always_changed" not in definition, name
+    for name in ("benchmark", "register"):
+        entries = [
+            entry
+            for section in ("outs", "metrics", "plots")
+            for entry in STAGES[name].get(section, [])
+        ]
+        assert entries
+        for entry in entries:
+            (settings,) = entry.values()
+            assert settings["cache"] is False, (name, entry)

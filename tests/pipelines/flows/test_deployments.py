@@ -55,3 +55,9 @@ def test_new_data_starts_retraining_by_the_event_that_is_announced() -> None:
     )
     assert trigger.expect == {NEW_DATA}
     assert trigger.match.matches({"prefect.resource.id": "rtmo.data.embedded"})
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_no_deployment_sets_a_number_of_a_run(name: str) -> None:
+    assert set(DEPLOYMENTS[name]["parameters"]) <= {"target", "remote", "branch"}
+    assert set(flow_of(DEPLOYMENTS[name]).parameters.properties) <= {"target", "remote", "branch"}
