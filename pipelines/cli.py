@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TypeGuard
@@ -36,12 +35,6 @@ app.add_typer(services)
 app.add_typer(registry_cli.app)  # without a name: its commands are commands of ours
 console = Console()
 
-FLUSH_S = 3.0
-"""A temporary Prefect server writes task runs a little later; it is lost if we end at once."""
-PREFECT_SETTINGS = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # 20 are short on a busy machine
-}
 SHOWN_METRICS = ("AP", "AP50", "AR", "AP_easy", "AP_medium", "AP_hard")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -50,17 +43,15 @@ Target = Annotated[str, typer.Argument(help="The last stage to bring up to date.
 
 @app.command(epilog="Example: rtmo-pipeline run evaluate")
 def run(target: Target = "register") -> None:
-    """Bring a stage and all it needs up to date, as a Prefect flow."""
-    for name, value in PREFECT_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    from pipelines.flows.pipeline import pipeline
+    """Bring a stage and all it needs up to date, as a Prefect flow.
 
-    checkout()
-    try:
-        report = pipeline(target)
-    finally:
-        if "PREFECT_API_URL" not in os.environ:
-            time.sleep(FLUSH_S)
+    Uses the server in PREFECT_API_URL, else that of `rtmo-pipeline services`, else starts one.
+    """
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    paths = checkout()
+    from pipelines.flows.from_command import run_pipeline
+
+    report = run_pipeline(paths, target)
     console.print(f"ran: {', '.join(report.ran) or 'nothing, all is up to date'}")
 
 

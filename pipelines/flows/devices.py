@@ -24,6 +24,8 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
+from pipelines.services.temporary import TEMPORARY
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LEASE_S = 300.0
 WAIT_S = 15.0
@@ -51,14 +53,14 @@ def device_slot(
 ) -> Iterator[Mapping[str, str]]:
     """Wait for a device that nobody holds; yield the variables that make it the only one seen.
 
-    Without devices there is nothing to wait for. A temporary server (no PREFECT_API_URL) knows of
-    no other run, so with one there are no slots either, which is logged.
+    Without devices there is nothing to wait for. A temporary server knows of no other run, so with
+    one there are no slots either, which is logged.
     """
     known = devices()
     if not known:
         yield {}
         return
-    if not PREFECT_API_URL.value():
+    if PREFECT_API_URL.value() in (None, os.environ.get(TEMPORARY)):
         log("no GPU slot: with a temporary Prefect server runs do not know of each other")
         yield {}
         return

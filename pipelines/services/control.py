@@ -83,10 +83,17 @@ def status(paths: Paths) -> tuple[ServiceState, ...]:
             found.append(ServiceState(service.name, "not running", None, service.health))
         else:
             state: Literal["well", "does not answer"] = (
-                "well" if _answers(service.health) else "does not answer"
+                "well" if answers(service.health) else "does not answer"
             )
             found.append(ServiceState(service.name, state, process.pid, service.health))
     return tuple(found)
+
+
+def running_prefect(paths: Paths) -> str | None:
+    """Address of the Prefect server of `rtmo-pipeline services`, if it is well."""
+    (server,) = (service for service in services(paths) if service.name == "prefect")
+    is_well = _running(paths, server) is not None and answers(server.health)
+    return server.environment["PREFECT_API_URL"] if is_well else None
 
 
 def stop(paths: Paths, log: Callable[[str], None]) -> None:
@@ -116,7 +123,7 @@ def _running(paths: Paths, service: Service) -> psutil.Process | None:
 
 
 def _require_free(service: Service) -> None:
-    if _answers(service.health):
+    if answers(service.health):
         raise ServiceError(
             f"{service.health} is answered by a process that was not started here; stop it, or "
             f"choose other ports with {', '.join(DEFAULTS)}"
@@ -156,7 +163,7 @@ def _launch(paths: Paths, service: Service) -> None:
 
 def _wait_until_well(paths: Paths, service: Service) -> None:
     deadline = time.monotonic() + START_PATIENCE_S
-    while not _answers(service.health):
+    while not answers(service.health):
         if _running(paths, service) is None:
             raise ServiceError(_with_last_words(paths, service, "ended"))
         if time.monotonic() > deadline:
@@ -165,7 +172,8 @@ def _wait_until_well(paths: Paths, service: Service) -> None:
         time.sleep(POLL_S)
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
+    """Whether a health address says 200."""
     try:
         with urllib.request.urlopen(address, timeout=HEALTH_TIMEOUT_S) as response:
             return bool(response.status == 200)
@@ -199,10 +207,14 @@ def _signal(family: list[psutil.Process], signal_one: Callable[[psutil.Process],
             continue
 
 
+def last_words(name: str, problem: str, log: Path) -> str:
+    """What is wrong with a service, with the end of its log."""
+    last = log.read_text(errors="replace").splitlines()[-15:]
+    return "\n".join((f"{name} {problem}; {log} ends with:", *last))
+
+
 def _with_last_words(paths: Paths, service: Service, problem: str) -> str:
-    file = _log_file(paths, service)
-    last = file.read_text(errors="replace").splitlines()[-15:]
-    return "\n".join((f"{service.name} {problem}; {file} ends with:", *last))
+    return last_words(service.name, problem, _log_file(paths, service))
 
 
 def _mark_file(paths: Paths, service: Service) -> Path:

@@ -91,15 +91,3 @@ def test_outside_a_checkout_the_way_there_is_told(
     done = pipeline_command(["status"], tmp_path)
     assert done.returncode == 1
     assert "go to the repository root" in error_of(done)
-
-
-@pytest.mark.slow
-def test_run_walks_the_graph_with_a_temporary_server(
-    tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_HOME", str(tiny_repository.parent / "prefect"))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    done = pipeline_command(["run", "sum"], tiny_repository)
-    assert "ran: draw, sum" in done.stdout, done.stderr
-    assert "Error flushing" not in done.stderr
-    assert (tiny_repository.parent / "prefect").is_dir()

@@ -200,7 +200,10 @@ def kill(paths: Paths, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_services_survive_kills_and_stop_without_leaving_anything(checkout: Paths) -> None:
+    assert control.running_prefect(checkout) is None
     control.start(checkout, print)
+    address = f"http://127.0.0.1:{os.environ['PREFECT_SERVER_API_PORT']}/api"
+    assert control.running_prefect(checkout) == address
     retrain = ("deployment", "run", "retrain/retrain", "--param", "target=draw")
     prefect(checkout, *retrain)
     first = pids_of_stage(checkout)
