@@ -1,7 +1,7 @@
-"""RTMO -> ONNX, complete and raw form, from one folded network.
+"""RTMO -> ONNX, complete and raw form, from one folded network (`lean_network`).
 
 Both forms are made of the same two traced graphs: the detector (a picture to candidates) and the
-coordinate classifier (rows of pose vectors to keypoints). The raw form joins them by top-k in
+coordinate classifier (rows of pose features to keypoints). The raw form joins them by top-k in
 torch; the complete form by `onnx_selection`, so that only kept people reach the classifier.
 """
 
@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from rtmo.deployment.config import ExportConfig
+from rtmo.deployment.lean_network import LeanRTMO
 from rtmo.deployment.metadata import Form, ModelMetadata, input_size
 from rtmo.deployment.onnx_selection import arrange_keypoints, keep_people
-from rtmo.model.inference import InferenceRTMO, fold
+from rtmo.model.inference import fold
 from rtmo.model.rtmo import INPUT_MULTIPLE, RTMO
 from rtmo.model.weights import load_model, read_metadata
 
@@ -58,7 +59,7 @@ def export_onnx(model: RTMO, path: Path, metadata: ModelMetadata, *, opset: int 
             f"the model has skeleton {model.skeleton.name!r}, the metadata "
             f"{metadata.skeleton.name!r}"
         )
-    network = fold(model).cpu()
+    network = LeanRTMO(fold(model).cpu())
     with _quiet_exporter():
         proto = (
             _complete_form(network, metadata, opset)
@@ -116,22 +117,22 @@ def export_both_forms(
 class RawForm(nn.Module):
     """The whole network with a fixed number of candidates: top-k by score, then coordinates."""
 
-    def __init__(self, network: InferenceRTMO, candidates: int) -> None:
+    def __init__(self, network: LeanRTMO, candidates: int) -> None:
         super().__init__()
         self.network = network
         self.candidates = candidates
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, S, S) -> dets (B, n, 5), keypoints (B, n, K, 3)."""
-        scores, boxes_xyxy, visibility, pose_vectors = self.network(images)
-        priors_xy = self.network.priors_xy(images.shape[2], images.shape[3])
+        scores, boxes_xyxy, visibility, features = self.network(images)
+        priors = self.network.priors(images.shape[2], images.shape[3])
         best = scores.topk(self.candidates, dim=1)
         rows = best.indices.unsqueeze(-1)  # (B, n, 1)
         boxes_xyxy = _gather_rows(boxes_xyxy, rows)
         keypoints_xy = self.network.keypoints(
-            _gather_rows(pose_vectors, rows).flatten(0, 1),
+            _gather_rows(features, rows).flatten(0, 1),
             boxes_xyxy.flatten(0, 1),
-            priors_xy[best.indices.flatten()],
+            priors[best.indices.flatten()],
         )
         keypoints_xy = torch.unflatten(keypoints_xy, 0, (-1, self.candidates))  # (B, n, K, 2)
         seen = _gather_rows(visibility, rows).unsqueeze(-1)  # (B, n, K, 1)
@@ -142,25 +143,25 @@ class RawForm(nn.Module):
 class DetectorGraph(nn.Module):
     """What every prior says and where it lies, for inputs of any size."""
 
-    def __init__(self, network: InferenceRTMO) -> None:
+    def __init__(self, network: LeanRTMO) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(B, 3, H, W) -> outputs of `InferenceRTMO`, and priors_xy (N, 2)."""
-        return *self.network(images), self.network.priors_xy(images.shape[2], images.shape[3])
+        """(B, 3, H, W) -> outputs of `LeanRTMO`, and priors (N, 3)."""
+        return *self.network(images), self.network.priors(images.shape[2], images.shape[3])
 
 
 class CoordinateGraph(nn.Module):
     """The coordinate classifier alone, as a module that can be traced."""
 
-    def __init__(self, network: InferenceRTMO) -> None:
+    def __init__(self, network: LeanRTMO) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, pose_vectors: Tensor, boxes_xyxy: Tensor, priors_xy: Tensor) -> Tensor:
-        """(P, C), (P, 4), (P, 2) -> keypoints (P, K, 2)."""
-        keypoints: Tensor = self.network.keypoints(pose_vectors, boxes_xyxy, priors_xy)
+    def forward(self, features: Tensor, boxes_xyxy: Tensor, priors: Tensor) -> Tensor:
+        """(P, C), (P, 4), (P, 3) -> keypoints (P, K, 2)."""
+        keypoints: Tensor = self.network.keypoints(features, boxes_xyxy, priors)
         return keypoints
 
 
@@ -169,9 +170,9 @@ def _gather_rows(values: Tensor, rows: Tensor) -> Tensor:
     return values.gather(1, rows.expand(-1, -1, values.shape[2]))
 
 
-def _raw_form(network: InferenceRTMO, metadata: ModelMetadata, opset: int) -> onnx.ModelProto:
+def _raw_form(network: LeanRTMO, metadata: ModelMetadata, opset: int) -> onnx.ModelProto:
     images = _example_images(metadata.input_size)
-    num_priors = len(network.priors_xy(metadata.input_size, metadata.input_size))
+    num_priors = len(network.priors(metadata.input_size, metadata.input_size))
     return _trace(
         RawForm(network, min(metadata.max_people, num_priors)),
         (images,),
@@ -182,25 +183,25 @@ def _raw_form(network: InferenceRTMO, metadata: ModelMetadata, opset: int) -> on
     )
 
 
-def _complete_form(network: InferenceRTMO, metadata: ModelMetadata, opset: int) -> onnx.ModelProto:
+def _complete_form(network: LeanRTMO, metadata: ModelMetadata, opset: int) -> onnx.ModelProto:
     images = _example_images(metadata.input_size)
     sides = {2: INPUT_MULTIPLE * Dim("rows"), 3: INPUT_MULTIPLE * Dim("columns")}
     with torch.no_grad():
-        _, boxes_xyxy, _, pose_vectors, priors_xy = DetectorGraph(network)(images)
+        _, boxes_xyxy, _, features, priors = DetectorGraph(network)(images)
     detector = _trace(
         DetectorGraph(network),
         (images,),
         opset=opset,
         axes={0: Dim("batch"), **sides},
         inputs=["input"],
-        outputs=["scores", "boxes_xyxy", "visibility", "pose_vectors", "priors_xy"],
+        outputs=["scores", "boxes_xyxy", "visibility", "features", "priors"],
     )
     coordinates = _trace(
         CoordinateGraph(network),
-        (pose_vectors[:, 0], boxes_xyxy[:, 0], priors_xy[:TRACED_BATCH]),
+        (features[:, 0], boxes_xyxy[:, 0], priors[:TRACED_BATCH]),
         opset=opset,
         axes={0: Dim("rows")},
-        inputs=["pose_vectors", "boxes_xyxy", "priors_xy"],
+        inputs=["features", "boxes_xyxy", "priors"],
         outputs=["keypoints_xy"],
     )
     constants: dict[str, NDArray[Any]] = {
@@ -233,9 +234,9 @@ def _join(detector: onnx.ModelProto, coordinates: onnx.ModelProto) -> onnx.Model
         proto,
         compose.add_prefix(coordinates, "dcc/"),
         [
-            ("kept_vectors", "dcc/pose_vectors"),
+            ("kept_features", "dcc/features"),
             ("kept_boxes", "dcc/boxes_xyxy"),
-            ("kept_priors", "dcc/priors_xy"),
+            ("kept_priors", "dcc/priors"),
         ],
         outputs=["dets", "row_of_place", "weight", "kept_visibility", "dcc/keypoints_xy"],
     )

@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 from onnxscript import FLOAT, INT64, script
 from onnxscript import opset18 as op
 
-# Names of the axes: images, priors, keypoints, channels of a pose vector, kept rows and one dummy,
+# Names of the axes: images, priors, keypoints, channels of pose features, kept rows and one dummy,
 # people of the fullest image (at least one).
 B, N, K, C, ROWS, PEOPLE = "batch", "priors", "keypoints", "channels", "rows", "people"
 
@@ -24,8 +24,8 @@ def keep_people(  # noqa: PLR0913 - one argument per input of the ONNX graph
     scores: FLOAT[B, N],
     boxes_xyxy: FLOAT[B, N, 4],
     visibility: FLOAT[B, N, K],
-    pose_vectors: FLOAT[B, N, C],
-    priors_xy: FLOAT[N, 2],
+    features: FLOAT[B, N, C],
+    priors: FLOAT[N, 3],
     max_people: INT64[1],
     nms_iou: FLOAT[1],
     score_threshold: FLOAT[1],
@@ -36,7 +36,7 @@ def keep_people(  # noqa: PLR0913 - one argument per input of the ONNX graph
     FLOAT[ROWS, 4],
     FLOAT[ROWS, K],
     FLOAT[ROWS, C],
-    FLOAT[ROWS, 2],
+    FLOAT[ROWS, 3],
 ):
     """Threshold and NMS per image, then the values of the kept priors of all images in one list.
 
@@ -76,10 +76,10 @@ def keep_people(  # noqa: PLR0913 - one argument per input of the ONNX graph
     kept_boxes = op.GatherND(boxes_xyxy, source)
     kept_scores = op.Unsqueeze(op.GatherND(scores, source), one)
     kept_visibility = op.GatherND(visibility, source)
-    kept_vectors = op.GatherND(pose_vectors, source)
-    kept_priors = op.Gather(priors_xy, op.Squeeze(op.Slice(source, one, two, one), one), axis=0)
+    kept_features = op.GatherND(features, source)
+    kept_priors = op.Gather(priors, op.Squeeze(op.Slice(source, one, two, one), one), axis=0)
     dets = op.Gather(op.Concat(kept_boxes, kept_scores, axis=1) * weight, row_of_place, axis=0)
-    return dets, row_of_place, weight, kept_boxes, kept_visibility, kept_vectors, kept_priors
+    return dets, row_of_place, weight, kept_boxes, kept_visibility, kept_features, kept_priors
 
 
 @script(default_opset=op)
