@@ -14,10 +14,14 @@ from __future__ import annotations
 import argparse
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 
 import torch
 from torch import Tensor
 
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import table
 from rtmo.data.config import AugmentConfig
 from rtmo.data.dataset import TrainingSet
 from rtmo.data.loader import Batch, BatchLoader
@@ -65,7 +69,7 @@ def accumulated(
 
 
 def main() -> None:
-    """Print one line per phase."""
+    """Measure every phase; print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("store", type=Path)
     parser.add_argument("--weights", type=Path, required=True)
@@ -76,8 +80,8 @@ def main() -> None:
     loader = BatchLoader(dataset, micro_batch=PER_DEVICE, workers=0, stall_s=600)
     batches = list(loader.epoch(0, "mosaic"))[: DEVICES * GLOBAL_BATCHES]
     criterion = Criterion(store.skeleton)
-    print("| phase | spread of positives | ours to eight devices | batch to batch |")
-    print("|---|---|---|---|")
+    measurement = raw_log.begin("accumulation")
+    samples: dict[str, dict[str, list[float]]] = {}
     for name, config in PHASES.items():
         model = load_model(arguments.weights).train()
         ours, theirs, spreads = [], [], []
@@ -85,12 +89,29 @@ def main() -> None:
             a, b, counts = accumulated(model, criterion, batches[first : first + DEVICES], config)
             ours.append(a)
             theirs.append(b)
-            spreads.append(counts.std() / counts.mean())
+            spreads.append(float(counts.std() / counts.mean()))
         pairs = list(zip(ours, theirs, strict=True))
-        deviation = torch.stack([(a - b).norm() / b.norm() for a, b in pairs]).mean()
-        between = torch.stack([(a - b).norm() / b.norm() for a, b in pairwise(theirs)]).mean()
-        spread = torch.stack(spreads).mean()
-        print(f"| {name} | {spread:.1%} | {deviation:.2%} | {between:.0%} |", flush=True)
+        samples[name] = {
+            "spread": spreads,
+            "deviation": [float((a - b).norm() / b.norm()) for a, b in pairs],
+            "between": [float((a - b).norm() / b.norm()) for a, b in pairwise(theirs)],
+        }
+    print(table_of(measurement.end(samples, {"side": arguments.side})))
+
+
+def table_of(log: RawLog) -> str:
+    """Relative L2 differences of the whole gradient, means over the global batches."""
+    rows = [
+        (
+            name,
+            f"{mean(found['spread']):.1%}",
+            f"{mean(found['deviation']):.2%}",
+            f"{mean(found['between']):.0%}",
+        )
+        for name, found in log.samples.items()
+    ]
+    head = ["phase", "spread of positives", "ours to eight devices", "batch to batch"]
+    return f"Side {log.settings['side']}.\n\n{table(head, rows)}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ rtmlib comes from PyPI into a folder of its own, without dependencies, and runs 
 own with this interpreter's numpy, OpenCV and ONNX Runtime, so that both sides have the same ones.
 Pictures are timed in turns, decoded picture in, people out, FP32. For the comparison of people our
 predictor uses rtmlib's top-left letterbox; for the time it uses its own, trimmed and square.
+Writes a raw log.
 rtmlib suppresses once more with boxes one pixel larger; people it loses that way are counted apart.
 """
 
@@ -18,14 +19,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmo.deployment.latency import hardware
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import table
 from rtmo.deployment.pictures import find_pictures, read_picture
 from rtmo.deployment.postprocess import box_iou
 from rtmo.deployment.predictor import load_predictor
@@ -81,13 +84,14 @@ class Agreement:
             distances = np.linalg.norm(theirs - points, axis=-1)  # (N, K)
             if len(theirs) and distances.mean(axis=1).min() <= SAME_PERSON_PX:
                 self.matched += 1
-                self.largest_px = max(self.largest_px, distances.max(axis=1).min())
+                self.largest_px = max(self.largest_px, float(distances.max(axis=1).min()))
             elif overlaps[:, row].max(initial=0) > NMS_IOU:
                 self.borderline += 1
 
 
-def compare(model: Path, pictures: Sequence[Picture], runs: int, ask: Callable) -> str:
-    """Run both sides in turns; the answer is Markdown."""
+def compare(model: Path, pictures: Sequence[Picture], runs: int, ask: Callable) -> RawLog:
+    """Run both sides in turns."""
+    measurement = raw_log.begin("beside_rtmlib")
     load = {"score_threshold": SCORE_THRESHOLD, "nms_iou": NMS_IOU}
     sides = {
         "ours, padding trimmed": load_predictor(model, "cpu", **load, padding="stride"),
@@ -109,32 +113,27 @@ def compare(model: Path, pictures: Sequence[Picture], runs: int, ask: Callable) 
                 start = time.perf_counter()
                 sides[name](picture)
                 times[name].append(1000 * (time.perf_counter() - start))
-    return _report(model, len(pictures), agreement, times)
+    samples = {"milliseconds": times, "people": asdict(agreement)}
+    settings = {"model": model.name, "pictures": len(pictures), "rtmlib": VERSION}
+    return measurement.end(samples, settings)
 
 
-def _report(model: Path, count: int, agreement: Agreement, times: dict[str, list[float]]) -> str:
-    machine = hardware()
+def table_of(log: RawLog) -> str:
+    """Times with their ratios to rtmlib's, and whether the people are the same."""
+    times, facts = log.samples["milliseconds"], log.settings
     base = np.array(times["rtmlib"])
     rows = []
     for name, values in times.items():
-        ratios = np.array(values) / base
-        low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
-        median = np.median(values)
-        rows.append(f"| {name} | {median:.1f} | {middle:.3f} | {low:.3f} to {high:.3f} |")
-    return "\n".join(
-        [
-            f"`{model.name}`, {count} pictures, {len(base)} runs of each in turns; {machine.cpu}, "
-            f"{machine.logical_cpus} CPUs, load {machine.load_average}; rtmlib {VERSION}, "
-            + ", ".join(f"{name} {version}" for name, version in machine.versions.items()),
-            "",
-            "| | median ms | ratio to rtmlib (median of pairs) | middle half of pairs |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            f"People: {agreement.ours} ours, {agreement.theirs} rtmlib's, {agreement.matched} the "
-            f"same (largest keypoint distance {agreement.largest_px:.4f} px of the picture), "
-            f"{agreement.borderline} lost only to rtmlib's boxes of one pixel more.",
-        ]
+        low, middle, high = np.quantile(np.array(values) / base, (0.25, 0.5, 0.75))
+        rows.append((name, f"{np.median(values):.1f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}"))
+    head = ["", "median ms", "ratio to rtmlib (median of pairs)", "middle half of pairs"]
+    people = Agreement(**log.samples["people"])
+    return (
+        f"`{facts['model']}`, {facts['pictures']} pictures, {len(base)} runs of each in turns; "
+        f"rtmlib {facts['rtmlib']}.\n\n{table(head, rows)}\n\n"
+        f"People: {people.ours} ours, {people.theirs} rtmlib's, {people.matched} the same (largest "
+        f"keypoint distance {people.largest_px:.4f} px of the picture), {people.borderline} lost "
+        "only to rtmlib's boxes of one pixel more."
     )
 
 
@@ -166,9 +165,9 @@ def main() -> None:
                 stdout=subprocess.DEVNULL,
             )
             with listener.accept() as pipe:
-                print(
-                    compare(arguments.model, oblong[: arguments.most], arguments.runs, _ask(pipe))
-                )
+                chosen = oblong[: arguments.most]
+                log = compare(arguments.model, chosen, arguments.runs, _ask(pipe))
+                print(table_of(log))
                 pipe.send(None)
             other.wait(timeout=30)
 

@@ -1,16 +1,16 @@
 """RTMO-s at 640 px, batch 1: complete graph against raw graph, and OpenVINO's arithmetics.
 
-    python benchmarks/cpu_runtimes.py PICTURES [--size s] [--threads 2] [--runs 40]
+    python -m benchmarks.cpu_runtimes PICTURES [--size s] [--threads 2] [--runs 40]
 
 The network has random weights, and the score threshold is set so that about 20 people are found:
 accuracy is not looked at here (`docs/decisions/precision.md`). Timed are the graphs with threshold
-and NMS, on the same input pixels, in turns; the raw graph also alone, as the yardstick.
+and NMS, on the same input pixels, in turns; the raw graph also alone, as the yardstick. Writes a
+raw log.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +21,12 @@ import numpy as np
 import onnxruntime
 import torch
 
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import table
 from rtmo.deployment.export_onnx import export_onnx
 from rtmo.deployment.framing import Framing
 from rtmo.deployment.int8 import write_int8
-from rtmo.deployment.latency import hardware
 from rtmo.deployment.metadata import ModelMetadata
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
@@ -40,7 +42,7 @@ Infer = Callable[[np.ndarray], list[Any]]
 
 
 def main() -> None:
-    """Parse the command line, measure, print a table."""
+    """Parse the command line, measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--size", default="s")
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=40)
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    measurement = raw_log.begin("cpu_runtimes")
     framing = Framing(INPUT_SIZE)
     images = [read_picture(path) for path in find_pictures(arguments.pictures)[:4]]
     batches = [framing.prepare([image]).pixels for image in images]
@@ -57,23 +60,31 @@ def main() -> None:
         infer = open_all(files, arguments.threads, threshold_for(files["complete"], batches[0]))
         times: dict[str, list[float]] = {name: [] for name in infer}
         found = {name: run(batches[0])[0] for name, run in infer.items()}  # and warms up
-        load = [os.getloadavg()[0]]
         for turn in range(arguments.runs):
             pixels = batches[turn % len(batches)]
             for name, run in rotated(infer, turn):
                 start = time.perf_counter()
                 run(pixels)
                 times[name].append(1000 * (time.perf_counter() - start))
-        load.append(os.getloadavg()[0])
-    machine = hardware()
-    print(f"{machine.cpu}, {arguments.threads} threads, {arguments.runs} runs in turns")
-    print(f"load average {load[0]:.1f} before, {load[1]:.1f} after; {machine.versions}")
-    print("\n| graph | people | p50 ms | p90 ms | times the raw graph |\n|---|---|---|---|---|")
+    people = {name: len(rows) for name, rows in found.items() if name != YARDSTICK}
+    settings = {"size": arguments.size, "threads": arguments.threads, "side": INPUT_SIZE}
+    print(table_of(measurement.end({"milliseconds": times, "people": people}, settings)))
+
+
+def table_of(log: RawLog) -> str:
+    """Times of every way, beside the raw graph's alone."""
+    times, people = log.samples["milliseconds"], log.samples["people"]
     base = float(np.median(times[YARDSTICK]))
+    rows = []
     for name, values in times.items():
         p50, p90 = np.quantile(values, (0.5, 0.9))
-        people = "" if name == YARDSTICK else len(found[name])
-        print(f"| {name} | {people} | {p50:.1f} | {p90:.1f} | {p50 / base:.2f} |")
+        rows.append((name, people.get(name, ""), f"{p50:.1f}", f"{p90:.1f}", f"{p50 / base:.2f}"))
+    facts = log.settings
+    head = ["graph", "people", "p50 ms", "p90 ms", "times the raw graph"]
+    return (
+        f"RTMO-{facts['size']}, {facts['side']} px, batch 1, {facts['threads']} threads, "
+        f"{len(times[YARDSTICK])} runs in turns.\n\n{table(head, rows)}"
+    )
 
 
 def write_files(model: RTMO, batches: list[np.ndarray], folder: Path) -> dict[str, Path]:

@@ -1,19 +1,22 @@
 """Time a no-op `dvc status` with a dataset of COCO's size in place, in a throw-away clone.
 
-    python benchmarks/dvc_status_scale.py FOLDER
+    python -m benchmarks.dvc_status_scale FOLDER
 
 First as this project lays data out: three archives and three stores of columns and shards, in the
 place of the outputs of `download` and `convert`. Then as one file per picture, for comparison. The
 number of files is COCO's; they are small, because DVC compares size, inode and time of a file that
 it has hashed once, and does not read it again. FOLDER must not exist; it stays, to look at.
+Writes a raw log.
 """
 
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import spread
 from rtmo.store import COLUMNS
 
 PICTURES = {"train": 100_544, "val": 5_000, "gate": 17_743}
@@ -26,7 +29,9 @@ DVC = [sys.executable, "-m", "dvc"]
 
 
 def main(clone: Path) -> None:
-    """Print one line per measurement."""
+    """Time both layouts; print the table."""
+    measurement = raw_log.begin("dvc_status_scale", ("dvc",))
+    seconds: dict[str, list[float]] = {}
     root = Path(__file__).resolve().parents[1]
     run(["git", "clone", "-q", str(root), str(clone)], root)
     params = (clone / "params.yaml").read_text()
@@ -43,17 +48,23 @@ def main(clone: Path) -> None:
         for number in range(shards):
             fill(processed / split / f"images-{number:05d}.bin")
         fill(processed / split / "meta.json")
-    show(
-        "archives and stores: dvc commit",
-        timed(["commit", "-f", "download", "convert"], clone),
-    )
-    show("archives and stores: dvc status", *status(["download", "convert"], clone))
+    small = len([path for path in (clone / "data").rglob("*") if path.is_file()])
+    name = f"archives and stores, {small} files"
+    seconds[f"{name}: first hash"] = [timed(["commit", "-f", "download", "convert"], clone)]
+    seconds[f"{name}: dvc status"] = status(["download", "convert"], clone)
 
     for split, count in PICTURES.items():
         for number in range(count):
             fill(clone / "pictures" / split / f"{number:012d}.jpg")
-    show("one file per picture: dvc add", timed(["add", "pictures"], clone))
-    show("one file per picture: dvc status", *status(["pictures.dvc"], clone))
+    name = f"one file per picture, {sum(PICTURES.values()):,} files"
+    seconds[f"{name}: first hash"] = [timed(["add", "pictures"], clone)]
+    seconds[f"{name}: dvc status"] = status(["pictures.dvc"], clone)
+    print(table_of(measurement.end(seconds)))
+
+
+def table_of(log: RawLog) -> str:
+    """Seconds of each command."""
+    return spread(log.samples, "s")
 
 
 def fill(path: Path) -> None:
@@ -79,12 +90,6 @@ def timed(arguments: list[str], folder: Path) -> float:
     start = time.perf_counter()
     run([*DVC, *arguments], folder)
     return time.perf_counter() - start
-
-
-def show(what: str, *times: float) -> None:
-    """The median, and the range where there is one."""
-    spread = f"  ({min(times):.1f} to {max(times):.1f})" if len(times) > 1 else ""
-    print(f"{statistics.median(times):7.1f} s  {what}{spread}", flush=True)
 
 
 def run(command: list[str], folder: Path) -> str:

@@ -1,8 +1,8 @@
 """Time evaluation and error analysis on val2017.
 
-    python benchmarks/evaluation_scale.py A.json.gz D.json.gz
+    python -m benchmarks.evaluation_scale A.json.gz D.json.gz
 
-A: annotation file with person keypoints, D: COCO result list; both gzip'd JSON.
+A: annotation file with person keypoints, D: COCO result list; both gzip'd JSON. Writes a raw log.
 """
 
 import gzip
@@ -16,6 +16,9 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import spread
 from rtmo.evaluation.bootstrap import metric_intervals
 from rtmo.evaluation.config import Evaluator
 from rtmo.evaluation.impact import impact
@@ -33,16 +36,23 @@ REPEATS = 3
 """Of the official numbers; the libraries take turns."""
 
 
-def timed(what: str, work: Callable[[], Result]) -> Result:
-    """Run `work`, print how long it took, give its result."""
-    start = time.perf_counter()
-    result = work()
-    print(f"{time.perf_counter() - start:7.2f} s  {what}")
-    return result
+def table_of(log: RawLog) -> str:
+    """Seconds of each part."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in log.settings.items())
+    return f"{counts}.\n\n{spread(log.samples, 's', 2)}"
 
 
 def main(annotation_file: Path, result_file: Path) -> None:
-    """Print one line per part."""
+    """Time every part; print the table."""
+    measurement = raw_log.begin("evaluation_scale", ("pycocotools", "faster-coco-eval"))
+    samples: dict[str, list[float]] = {}
+
+    def timed(what: str, work: Callable[[], Result]) -> Result:
+        start = time.perf_counter()
+        result = work()
+        samples.setdefault(what, []).append(time.perf_counter() - start)
+        return result
+
     annotations = json.loads(gzip.decompress(annotation_file.read_bytes()))
     detections = json.loads(gzip.decompress(result_file.read_bytes()))
     coco = {"skeleton": COCO17, "protocol": "coco"}
@@ -66,6 +76,12 @@ def main(annotation_file: Path, result_file: Path) -> None:
         "intervals, 1000 samples",
         lambda: metric_intervals(annotations, detections, **coco, seed=0, samples=1000),
     )
+    counts = {
+        "pictures": len(annotations["images"]),
+        "people": len(annotations["annotations"]),
+        "detections": len(detections),
+    }
+    print(table_of(measurement.end(samples, counts)))
 
 
 if __name__ == "__main__":

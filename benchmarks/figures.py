@@ -20,7 +20,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import fine_tuning, loader_speed, training_speed
+from benchmarks import (
+    accumulation,
+    beside_rtmlib,
+    cpu_runtimes,
+    dvc_status_scale,
+    evaluation_scale,
+    fine_tuning,
+    flow_overhead,
+    gate_error_rates,
+    loader_speed,
+    memory_growth,
+    model_speed,
+    serve_batching,
+    training_speed,
+)
 from benchmarks.raw_log import LOGS, RawLog
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,8 +42,18 @@ BLOCK = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end of figures -->)", r
 NO_LOG = "No raw log"
 
 TABLES: dict[str, Callable[[RawLog], str]] = {
+    "accumulation": accumulation.table_of,
+    "beside_rtmlib": beside_rtmlib.table_of,
+    "cpu_runtimes": cpu_runtimes.table_of,
+    "dvc_status_scale": dvc_status_scale.table_of,
+    "evaluation_scale": evaluation_scale.table_of,
     "fine_tuning": fine_tuning.table_of,
+    "flow_overhead": flow_overhead.table_of,
+    "gate_error_rates": gate_error_rates.table_of,
     "loader_speed": loader_speed.table_of,
+    "memory_growth": memory_growth.table_of,
+    "model_speed": model_speed.table_of,
+    "serve_batching": serve_batching.table_of,
     "training_speed": training_speed.table_of,
 }
 """Benchmark -> what makes the table of its log."""

@@ -4,7 +4,7 @@
 
 Two stages of standard Python that take no time, in a repository of their own with a bare git
 remote. Seconds of whole processes by the clock and, in brackets, of processor time, which other
-work on the machine does not change; the scheduled run is timed from flow start.
+work on the machine does not change; the scheduled run is timed from flow start. Writes a raw log.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
 DVC_YAML = """
@@ -35,6 +40,9 @@ stages:
     outs: [copied.txt]
 """
 REPEATS = 2
+PLAIN = "`dvc repro`"
+SCHEDULED = "scheduled run that finds nothing to do, from flow start"
+WANTED_S = {"flow, temporary server": "20", "flow, running server": "12", SCHEDULED: "20"}
 RETRAIN = """
 import time
 from pipelines.flows.retrain import retrain
@@ -45,32 +53,60 @@ print(f"{report.outcome}: {time.monotonic() - started:.1f}")
 
 
 def main() -> None:
-    """Print one line per measurement."""
+    """Time every way; print the table."""
+    measurement = raw_log.begin("flow_overhead", ("dvc", "prefect"))
+    samples: dict[str, list[tuple[float, float]]] = {}
+    scheduled_s = []
     with tempfile.TemporaryDirectory() as folder:
         repository = make_repository(Path(folder))
         home = {"PREFECT_HOME": str(Path(folder) / "prefect"), "PYTHONPATH": str(ROOT)}
         alone = [sys.executable, "-m", "pipelines.cli", "run", "copy"]
-        report("dvc repro", repository, [sys.executable, "-m", "dvc", "repro", "copy"], home)
-        report("flow, temporary server", repository, alone, home)
+        repro = [sys.executable, "-m", "dvc", "repro", "copy"]
+        samples[PLAIN] = times(repository, repro, home)
+        samples["flow, temporary server"] = times(repository, alone, home)
         with prefect_server(home) as address:
             served = {**home, "PREFECT_API_URL": address}
-            report("flow, running server", repository, alone, served)
+            samples["flow, running server"] = times(repository, alone, served)
             publish(repository)
             scheduled = [sys.executable, "-c", RETRAIN]
-            print(f"scheduled run, first: {run(repository, scheduled, served).splitlines()[-1]}")
-            for _ in range(REPEATS):
-                print(f"scheduled run: {run(repository, scheduled, served).splitlines()[-1]}")
+            for _ in range(REPEATS + 1):
+                said = run(repository, scheduled, served).splitlines()[-1]
+                outcome, _, taken = said.rpartition(": ")
+                if outcome != "nothing to do":
+                    raise SystemExit(f"a scheduled run had something to do: {said}")
+                scheduled_s.append(float(taken))
+    print(table_of(measurement.end({"whole": samples, "scheduled": scheduled_s})))
 
 
-def report(name: str, repository: Path, command: list[str], variables: dict[str, str]) -> None:
-    """Time a command with both stages stale, a few times."""
+def table_of(log: RawLog) -> str:
+    """Wall and processor time of every way, and what it costs over plain DVC."""
+    whole = log.samples["whole"]
+    plain = statistics.mean(wall for wall, _ in whole[PLAIN])
+    rows = [
+        (
+            name,
+            ", ".join(f"{wall:.1f} ({processor:.1f})" for wall, processor in tries),
+            "" if name == PLAIN else f"{statistics.mean(w for w, _ in tries) - plain:.1f}",
+            WANTED_S.get(name, ""),
+        )
+        for name, tries in whole.items()
+    ]
+    scheduled = ", ".join(f"{seconds:.1f}" for seconds in log.samples["scheduled"])
+    rows.append((SCHEDULED, scheduled, "", WANTED_S[SCHEDULED]))
+    return table(["", "seconds (processor time)", "over `dvc repro`", "wanted at most"], rows)
+
+
+def times(
+    repository: Path, command: list[str], variables: dict[str, str]
+) -> list[tuple[float, float]]:
+    """Wall and processor seconds of a command with both stages stale, a few times."""
     seconds = []
     for _ in range(REPEATS):
         (repository / "seed.txt").write_text(str(time.time_ns()))
         started, busy = time.monotonic(), processor_s()
         run(repository, command, variables)
-        seconds.append(f"{time.monotonic() - started:.1f} ({processor_s() - busy:.1f})")
-    print(f"{name}: {', '.join(seconds)}", flush=True)
+        seconds.append((time.monotonic() - started, processor_s() - busy))
+    return seconds
 
 
 def processor_s() -> float:

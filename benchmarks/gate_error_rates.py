@@ -25,6 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import table
 from pipelines.params import RegisterConfig
 from pipelines.registry.comparison import DECIDING_METRICS
 from pipelines.registry.gate import Comparison, Evidence, MetricChange, decide
@@ -134,7 +137,8 @@ def verdict(comparison: Comparison, seed_std: float | None) -> str:
 def main(
     annotation_file: Path, result_file: Path, seed_shift: float, num_images: int | None
 ) -> None:
-    """Print the recipes and, per kind of challenger, how often the gate gave which verdict."""
+    """Count how often the gate gave which verdict to each kind of challenger; print the table."""
+    measurement = raw_log.begin("gate_error_rates")
     whole = Split(
         json.loads(gzip.decompress(annotation_file.read_bytes())),
         json.loads(gzip.decompress(result_file.read_bytes())),
@@ -143,11 +147,10 @@ def main(
     num_images = num_images or len(whole.annotations["images"])
     seeds = [ap(whole, simulated(whole, NOISE, seed)) for seed in range(10)]
     seed_std = float(np.std(seeds, ddof=1))
-    print(f"champion's recipe: AP {np.mean(seeds):.4f}, over seeds {seed_std:.4f}", flush=True)
+    samples = {}
     for name, noise, cases in CHALLENGERS:
         effect = recipe_ap(whole, noise) - recipe_ap(whole, NOISE)
-        print(f"{name}: noise {noise}, AP {effect:+.4f}, {cases} cases", flush=True)
-        settings = {"left out": 0.0, "not measured": None, "measured": seed_std}
+        settings = {"images alone": 0.0, "null (the default)": None, "as measured": seed_std}
         said: dict[str, Counter[str]] = {label: Counter() for label in settings}
         halves = []
         for case in range(cases):
@@ -157,10 +160,45 @@ def main(
             for label, setting in settings.items():
                 said[label][verdict(comparison, setting)] += 1
             if case % 20 == 19:
-                print(f"  after {case + 1}: {[*map(dict, said.values())]}", flush=True)
-        print(f"  median half width of the AP interval {np.median(halves):.4f}")
-        for label, counted in said.items():
-            print(f"  seed deviation {label}: {dict(counted)}", flush=True)
+                print(f"{name}: {case + 1} of {cases} cases", file=sys.stderr)
+        samples[name] = {
+            "noise": noise,
+            "effect_ap": effect,
+            "half_widths_ap": halves,
+            "verdicts": {label: dict(counted) for label, counted in said.items()},
+        }
+    facts = {"images": num_images, "seed_shift": seed_shift}
+    log = measurement.end({"seeds_ap": seeds, "challengers": samples}, facts)
+    print(table_of(log))
+
+
+def table_of(log: RawLog) -> str:
+    """Verdicts on every kind of challenger, by setting of `register.seed_std`."""
+    challengers = log.samples["challengers"]
+    labels = [*next(iter(challengers.values()))["verdicts"]]
+    rows = [
+        (
+            name,
+            f"{found['effect_ap']:+.4f}",
+            len(found["half_widths_ap"]),
+            *(in_words(found["verdicts"][label]) for label in labels),
+        )
+        for name, found in challengers.items()
+    ]
+    seeds = log.samples["seeds_ap"]
+    halves = [half for found in challengers.values() for half in found["half_widths_ap"]]
+    head = ["challenger", "AP over the champion's recipe", "cases", *labels]
+    return (
+        f"Gate splits of {log.settings['images']} images. The champion's recipe has AP "
+        f"{np.mean(seeds):.4f}; its {len(seeds)} seeds deviate by {np.std(seeds, ddof=1):.4f}. "
+        f"Half width of the AP interval: {np.median(halves):.4f} (median).\n\n{table(head, rows)}"
+    )
+
+
+def in_words(counted: Mapping[str, int]) -> str:
+    """How many of each verdict, most frequent first."""
+    ordered = sorted(counted.items(), key=lambda item: -item[1])
+    return ", ".join(f"{number} {kind}" for kind, number in ordered)
 
 
 if __name__ == "__main__":

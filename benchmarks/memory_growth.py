@@ -3,7 +3,7 @@
     python -m benchmarks.memory_growth data/processed/embedded/train 2000
 
 A real run of the loop: mosaic and letterbox, multi-scale, checkpoints, batches made in a thread.
-Prints a Markdown table of the process's resident memory; exits with 1 if it grew by more than 3 %.
+Writes a raw log of the process's resident memory; exits with 1 if it grew by more than 3 %.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import table
 from rtmo.data.config import AugmentConfig
 from rtmo.data.dataset import TrainingSet
 from rtmo.model import build_rtmo
@@ -68,7 +71,7 @@ def measure(folder: Path, steps: int) -> dict[int, float]:
         if figures.step == WARM_STEPS or figures.step % (steps // ROWS) == 0:
             gc.collect()
             measured[figures.step] = resident_mib()
-            print(f"| {figures.step} | {measured[figures.step]:.0f} |", flush=True)
+            print(f"step {figures.step}: {measured[figures.step]:.0f} MiB", file=sys.stderr)
 
     torch.manual_seed(0)
     callbacks = Callbacks(
@@ -84,12 +87,28 @@ def measure(folder: Path, steps: int) -> dict[int, float]:
 
 
 def main() -> None:
-    """Print the table."""
-    print("| step | resident, MiB |\n|---|---|")
+    """Measure, print the table."""
+    measurement = raw_log.begin("memory_growth")
     measured = measure(Path(sys.argv[1]), int(sys.argv[2]))
-    growth = measured[max(measured)] / measured[WARM_STEPS] - 1
-    print(f"\nFrom step {WARM_STEPS} to step {max(measured)}: {growth:+.1%}")
-    sys.exit(growth > ALLOWED_GROWTH)
+    log = measurement.end({"resident_mib": {str(step): mib for step, mib in measured.items()}})
+    print(table_of(log))
+    sys.exit(growth(log) > ALLOWED_GROWTH)
+
+
+def growth(log: RawLog) -> float:
+    """Of the memory from `WARM_STEPS` to the last step, as a share."""
+    mib = log.samples["resident_mib"]
+    return float([*mib.values()][-1] / mib[str(WARM_STEPS)] - 1)
+
+
+def table_of(log: RawLog) -> str:
+    """Memory by step."""
+    steps = log.samples["resident_mib"]
+    rows = [(step, f"{mib:.0f}") for step, mib in steps.items()]
+    return (
+        f"{table(['step', 'resident, MiB'], rows)}\n\n"
+        f"From step {WARM_STEPS} to step {[*steps][-1]}: {growth(log):+.1%}."
+    )
 
 
 if __name__ == "__main__":

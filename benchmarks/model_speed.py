@@ -14,18 +14,18 @@ GFLOP/s compare with the machine's float32 matrix product of the same run.
 from __future__ import annotations
 
 import argparse
-import datetime
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import table
 from rtmo.losses.config import LossConfig
 from rtmo.losses.criterion import Criterion
 from rtmo.model import build_rtmo
@@ -46,15 +46,17 @@ def as_is(forward: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-def row(what: str, variant: str, duration_s: float, work_gflop: float, error: str) -> str:
-    """One line of the table."""
-    return (
-        f"| {what} | {variant} | {1e3 * duration_s:.0f} | {work_gflop / duration_s:.0f} | {error} |"
-    )
+Row = dict[str, Any]
+"""One variant: what, variant, seconds of each run, gflop of one, error, unit of the error."""
 
 
-def median_s(step: Callable[[], object], runs: int) -> float:
-    """Median wall time of `runs` calls after two that do not count."""
+def row(what: str, variant: str, step: Callable[[], object], runs: int, **facts: object) -> Row:
+    """Time a variant; `facts` are its work and its error."""
+    return {"what": what, "variant": variant, "seconds": seconds_of(step, runs), **facts}
+
+
+def seconds_of(step: Callable[[], object], runs: int) -> list[float]:
+    """Wall time of `runs` calls after two that do not count."""
     for _ in range(2):
         step()
     times = []
@@ -62,13 +64,13 @@ def median_s(step: Callable[[], object], runs: int) -> float:
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return times
 
 
 def matrix_gflops(runs: int = 5) -> float:
     """Rate of a large float32 matrix product, the bound for convolutions."""
     a = torch.rand(2048, 2048)
-    return 2 * 2048**3 / median_s(lambda: a @ a, runs) / 1e9
+    return 2 * 2048**3 / statistics.median(seconds_of(lambda: a @ a, runs)) / 1e9
 
 
 def people(batch: int, count: int) -> TargetBatch:
@@ -114,7 +116,7 @@ def training_step(
     return step
 
 
-def training_rows(runs: int) -> list[str]:
+def training_rows(runs: int) -> list[Row]:
     """One table row per variant of the training step."""
     full = torch.autocast("cpu", enabled=False)
     half = torch.autocast("cpu", torch.bfloat16)
@@ -131,8 +133,8 @@ def training_rows(runs: int) -> list[str]:
     rows = []
     for name, variant in variants.items():
         error = abs(training_step(*variant)().item() / reference - 1)
-        duration_s = median_s(training_step(*variant), runs)
-        rows.append(row("s training step, batch 4", name, duration_s, work, f"{error:.1g}"))
+        step = training_step(*variant)
+        rows.append(row("s training step, batch 4", name, step, runs, gflop=work, error=error))
     return rows
 
 
@@ -155,7 +157,7 @@ def prediction(model: InferenceRTMO, images: Tensor) -> Callable[[], Tensor]:
     return predict
 
 
-def inference_rows(size: Size, runs: int) -> list[str]:
+def inference_rows(size: Size, runs: int) -> list[Row]:
     """One table row per variant."""
     torch.manual_seed(0)
     model = build_rtmo(size).eval()
@@ -192,38 +194,47 @@ def inference_rows(size: Size, runs: int) -> list[str]:
     rows = []
     for name, run in variants.items():
         error_px = (run() - reference).abs().max().item()
-        rows.append(row(f"{size} forward", name, median_s(run, runs), work, f"{error_px:.2g} px"))
+        rows.append(row(f"{size} forward", name, run, runs, gflop=work, error_px=error_px))
     whole = prediction(last, images_last)
     name = "float32, folded, channels last"
     return [
         *rows,
-        row(f"{size} prediction, 10 people", name, median_s(whole, runs), gflop(whole), ""),
+        row(f"{size} prediction, 10 people", name, whole, runs, gflop=gflop(whole)),
     ]
 
 
 def main() -> None:
-    """Print a report in Markdown."""
+    """Measure everything; print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=10)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"# Model speed, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}\n")
-    print(f"{cpu_name()}, {arguments.threads} threads, torch {torch.__version__};")
-    print(f"float32 matrix product {matrix_gflops():.0f} GFLOP/s.")
-    print(f"Medians of {arguments.runs} runs. `python -m benchmarks.model_speed`\n")
-    print("| what | variant | ms | GFLOP/s | error |\n|---|---|---|---|---|")
-    print("\n".join(training_rows(arguments.runs)), flush=True)
+    measurement = raw_log.begin("model_speed")
+    gflops = matrix_gflops()
+    rows = training_rows(arguments.runs)
     for size in ("s", "l"):
-        print("\n".join(inference_rows(size, arguments.runs)), flush=True)
+        rows += inference_rows(size, arguments.runs)
+    settings = {"threads": arguments.threads, "runs": arguments.runs}
+    print(table_of(measurement.end({"matrix_gflops": gflops, "rows": rows}, settings)))
 
 
-def cpu_name() -> str:
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def table_of(log: RawLog) -> str:
+    """Time, rate and error of every variant."""
+    rows = []
+    for found in log.samples["rows"]:
+        median_s = statistics.median(found["seconds"])
+        if "error_px" in found:
+            error = f"{found['error_px']:.2g} px"
+        else:
+            error = f"{found['error']:.1g}" if "error" in found else ""
+        rate = f"{found['gflop'] / median_s:.0f}"
+        rows.append((found["what"], found["variant"], f"{1e3 * median_s:.0f}", rate, error))
+    return (
+        f"{log.settings['threads']} threads, medians of {log.settings['runs']} runs; "
+        f"float32 matrix product {log.samples['matrix_gflops']:.0f} GFLOP/s.\n\n"
+        + table(["what", "variant", "ms", "GFLOP/s", "error"], rows)
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Pictures per second of `rtmo-pipeline serve` with and without batches, in turns.
 
-    python benchmarks/serve_batching.py --model models/export/rtmo.onnx --pictures PHOTOS
+    python -m benchmarks.serve_batching --model models/export/rtmo.onnx --pictures PHOTOS
 
-Both servers run in one process on loopback; a client sends its next picture when it has the answer.
+All servers run in one process on loopback; a client sends its next picture when it has the answer.
+Writes a raw log.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import os
-import platform
 import socket
 import statistics
 import threading
@@ -23,11 +22,13 @@ from pathlib import Path
 import httpx
 import uvicorn
 
+from benchmarks import raw_log
+from benchmarks.raw_log import RawLog
+from benchmarks.tables import table
 from pipelines.params import load_params
 from pipelines.serving.app import build_app
 from pipelines.serving.models import LiveModel, open_file
 from pipelines.serving.server import LOOPBACK_HOSTS
-from rtmo.deployment.latency import hardware
 from rtmo.deployment.pictures import find_pictures
 
 CLIENTS = (1, 4, 16)
@@ -77,24 +78,31 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    measurement = raw_log.begin("serve_batching")
     contents = [path.read_bytes() for path in find_pictures(options.pictures)[:32]]
-    found: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     with contextlib.ExitStack() as stack:
         addresses = {size: stack.enter_context(serving(options.model, size)) for size in SIZES}
         for _ in range(options.rounds):
             for clients, size in itertools.product(CLIENTS, SIZES):
                 result = measure(addresses[size], contents, clients, options.count)
-                found.setdefault((clients, size), []).append(result)
-    print(
-        "| clients | largest batch | pictures/s (each round) | request p50 ms |\n|---|---|---|---|"
-    )
-    for (clients, size), results in found.items():
+                found.setdefault(f"{clients} x {size}", []).append(result)
+    settings = {"model": options.model.name, "pictures": len(contents), "requests": options.count}
+    print(table_of(measurement.end(found, settings)))
+
+
+def table_of(log: RawLog) -> str:
+    """Pictures per second of each round, and the median of the rounds' median request."""
+    rows = []
+    for name, results in log.samples.items():
         rates = ", ".join(f"{rate:.1f}" for rate, _ in results)
-        median = statistics.median(result[1] for result in results)
-        print(f"| {clients} | {size} | {rates} | {median:.0f} |")
-    load = "/".join(f"{value:.1f}" for value in os.getloadavg())
-    machine = f"{hardware().cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    print(f"\n{machine}, load {load} at the end, {len(contents)} pictures")
+        median = statistics.median(milliseconds for _, milliseconds in results)
+        rows.append((*name.split(" x "), rates, f"{median:.0f}"))
+    head = ["clients", "largest batch", "pictures/s (each round)", "request p50 ms"]
+    return (
+        f"`{log.settings['model']}`, {log.settings['pictures']} pictures, "
+        f"{log.settings['requests']} requests a cell.\n\n{table(head, rows)}"
+    )
 
 
 if __name__ == "__main__":

@@ -107,6 +107,92 @@ def test_a_log_of_an_unknown_benchmark_is_refused(log: RawLog) -> None:
         rendered(log.model_copy(update={"benchmark": "loadr_speed"}))
 
 
+SMALL = {
+    "accumulation": (
+        {"first": {"spread": [0.08], "deviation": [0.01, 0.02], "between": [0.5]}},
+        {"side": 128},
+        "| first | 8.0% | 1.50% | 50% |",
+    ),
+    "beside_rtmlib": (
+        {
+            "milliseconds": {"rtmlib": [2.0, 4.0, 6.0], "ours, square": [1.0, 2.0, 3.0]},
+            "people": {"ours": 3, "theirs": 2, "matched": 2, "borderline": 1, "largest_px": 0.1},
+        },
+        {"model": "rtmo.onnx", "pictures": 3, "rtmlib": "0.0.16"},
+        "| ours, square | 2.0 | 0.500 | 0.500 to 0.500 |",
+    ),
+    "cpu_runtimes": (
+        {
+            "milliseconds": {"onnxruntime fp32, raw graph alone": [10.0], "other": [5.0]},
+            "people": {"other": 20},
+        },
+        {"size": "s", "threads": 2, "side": 640},
+        "| other | 20 | 5.0 | 5.0 | 0.50 |",
+    ),
+    "dvc_status_scale": (
+        {"few files: dvc status": [2.0, 1.0, 3.0]},
+        {},
+        "| few files: dvc status | 2.0 | 1.0 to 3.0 | 3 |",
+    ),
+    "evaluation_scale": (
+        {"classify errors": [0.25]},
+        {"pictures": 2693, "people": 11004, "detections": 25963},
+        "| classify errors | 0.25 | | 1 |",
+    ),
+    "flow_overhead": (
+        {
+            "whole": {"`dvc repro`": [[1.0, 0.5], [3.0, 0.5]], "flow, running server": [[7, 5]]},
+            "scheduled": [2.5, 2.25],
+        },
+        {},
+        "| flow, running server | 7.0 (5.0) | 5.0 | 12 |",
+    ),
+    "gate_error_rates": (
+        {
+            "seeds_ap": [0.2, 0.3],
+            "challengers": {
+                "worse": {
+                    "noise": 0.3,
+                    "effect_ap": -0.02,
+                    "half_widths_ap": [0.01, 0.02],
+                    "verdicts": {"null (the default)": {"cannot tell": 1, "worse": 9}},
+                }
+            },
+        },
+        {"images": 500, "seed_shift": 0.04},
+        "| worse | -0.0200 | 2 | 9 worse, 1 cannot tell |",
+    ),
+    "memory_growth": (
+        {"resident_mib": {"200": 700.0, "2000": 714.0}},
+        {},
+        "From step 200 to step 2000: +2.0%.",
+    ),
+    "model_speed": (
+        {
+            "matrix_gflops": 200.0,
+            "rows": [
+                {"what": "s forward", "variant": "float32", "seconds": [0.2], "gflop": 24.0}
+                | {"error_px": 0.0}
+            ],
+        },
+        {"threads": 2, "runs": 1},
+        "| s forward | float32 | 200 | 120 | 0 px |",
+    ),
+    "serve_batching": (
+        {"4 x 8": [[10.0, 100.0], [12.0, 90.0], [11.0, 95.0]]},
+        {"model": "rtmo.onnx", "pictures": 32, "requests": 64},
+        "| 4 | 8 | 10.0, 12.0, 11.0 | 95 |",
+    ),
+}
+
+
+@pytest.mark.parametrize("benchmark", SMALL)
+def test_each_benchmark_makes_a_table_of_its_samples(benchmark: str, log: RawLog) -> None:
+    samples, settings, line = SMALL[benchmark]
+    changed = {"benchmark": benchmark, "samples": samples, "settings": settings}
+    assert line in rendered(log.model_copy(update=changed)).splitlines()
+
+
 def test_every_benchmark_with_a_table_is_a_script(repository: Path) -> None:
     assert [name for name in TABLES if not (repository / f"benchmarks/{name}.py").exists()] == []
 
