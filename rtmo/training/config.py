@@ -91,6 +91,13 @@ class TrainConfig(Config):
     compile: Literal["off", "per_size"] = "off"
     """Whether torch.compile makes the network's kernels, one set for each input size that a run
     meets. docs/training.md says when that pays."""
+    batch_norm: Literal["local", "synchronised"] = "local"
+    """Whose pictures the norms of backbone, neck and head see in training: those of their own
+    process, as published, or those of all processes, which needs GPUs and more than one process.
+    The norm of the coordinate classifier stays local: a process may have no positives for it."""
+    algorithms: Literal["fastest", "deterministic"] = "fastest"
+    """Which kernels a GPU may take. The deterministic ones give the same bits again and are slower;
+    an operation that has none is an error. On a CPU the bits are the same either way."""
     cpu_threads: int = Field(2, gt=0)
     """Threads of the CPU kernels; runs on a CPU give the same bits only at the same number."""
     max_skipped_steps: int = Field(10, ge=0)

@@ -21,7 +21,7 @@ from rtmo.data.multiscale import draw_size, resize_batch
 from rtmo.losses.criterion import Criterion
 from rtmo.training.checkpoint import Checkpoint, Position
 from rtmo.training.clock import Clock, Pace
-from rtmo.training.devices import build_fabric
+from rtmo.training.devices import build_fabric, synchronise_norms
 from rtmo.training.ema import Ema
 from rtmo.training.memory import MicroBatchTooLargeError, is_out_of_memory, largest_below
 from rtmo.training.optim import build_optimizer, learning_rate, set_learning_rate
@@ -159,6 +159,8 @@ class _Training:
         )
 
         self.model = model.train()
+        if config.batch_norm == "synchronised":
+            synchronise_norms(model)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         criterion = Criterion(model.skeleton)
         # Fabric cannot clip the gradients of a fused optimiser under fp16 loss scaling.

@@ -51,7 +51,7 @@ def test_a_preset_names_every_setting_of_the_model_the_augmentation_and_the_loss
     for section in ("data", "model", "augment"):
         assert keys(overlay[section]) == keys(params[section])
     of_this_machine = {"seed", "processes", "cpu_threads", "max_skipped_steps", "resume_from"}
-    of_this_machine |= {"checkpoint_store", "compile", "loader_stall_s"}
+    of_this_machine |= {"algorithms", "batch_norm", "checkpoint_store", "compile", "loader_stall_s"}
     assert keys(overlay["train"]) == keys(params["train"]) - of_this_machine
     for phase in overlay["train"]["phases"]:
         assert keys(phase) == keys(params["train"]["phases"][0])
