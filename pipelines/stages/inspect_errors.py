@@ -15,7 +15,8 @@ import numpy as np
 import typer
 
 from pipelines.dvc_graph import data_digest
-from pipelines.inspection import FiftyOneStatus, InspectedSplit, ShownModel, update_fiftyone
+from pipelines.inspection.dataset import FiftyOneStatus, update_fiftyone
+from pipelines.inspection.split import InspectedSplit, ShownModel
 from pipelines.registry.comparison import GateData
 from pipelines.registry.reference import NoReference, Reference, champion_reference
 from pipelines.stage_run import stage_run

@@ -13,9 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.inspection import InspectedSplit, ShownModel, update_fiftyone
+from pipelines.inspection.dataset import update_fiftyone
+from pipelines.inspection.split import InspectedSplit, ShownModel
 from rtmo.evaluation.head_to_head import head_to_head
 from rtmo.evaluation.inputs import Detections, read_detections, read_ground_truth
+from rtmo.evaluation.keypoint_ap import evaluate_keypoints
 from rtmo.evaluation.taxonomy import Outcome, classify
 from rtmo.skeleton import COCO17
 from rtmo.store import Store
@@ -180,13 +182,17 @@ def test_both_models_are_shown_and_views_hold_the_people_who_changed(
     assert [one.model for one in sample.champion_keypoints.keypoints] == ["version 3"] * 2
     assert [one.model for one in sample.predictions.detections] == ["challenger"]
     rates = dataset.info["error_rates"]
-    assert rates["predictions"]["missed_rate"] == 0.5
+    assert rates["predictions (challenger)"]["missed_rate"] == 0.5
     assert rates["champion (version 3)"]["missed_rate"] == 1 / 8
+
+    assert set(dataset.list_evaluations()) == {"challenger", "champion"}
 
     # Without a champion nothing of it is left.
     update_fiftyone(replace(inspected, champion=None), 100, *folders)
     dataset.reload()
     assert not {"champion", "champion_keypoints", "became_wrong"} & set(dataset.get_field_schema())
+    assert not [name for name in dataset.get_field_schema(flat=True) if "champion" in name]
+    assert dataset.list_evaluations() == ["challenger"]
     assert len(dataset.list_saved_views()) == 5
     assert len(dataset) == 5
 
@@ -242,3 +248,158 @@ def test_another_database_is_used_by_setting(
         server.terminate()
         server.wait()
     assert "available ['elsewhere']" in done.stdout
+
+
+def run_of(dataset, key):
+    """A run as somebody else's process finds it: from the database, not from memory."""
+    return dataset.load_evaluation_results(key, cache=False)
+
+
+def official(inspected: InspectedSplit, results: list[dict]) -> dict[str, float]:
+    annotations = inspected.store.to_coco()
+    return evaluate_keypoints(annotations, results, skeleton=COCO17, protocol="coco").metrics
+
+
+def marks(dataset, key: str) -> list:
+    return [
+        dataset.values(path)
+        for path in (
+            "image_id",
+            f"{key}_tp",
+            f"{key}_fp",
+            f"{key}_fn",
+            f"ground_truth_keypoints.keypoints.{key}",
+            f"ground_truth_keypoints.keypoints.{key}_iou",
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def two_models(processed: Path, detections: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A dataset with a challenger and a champion, the split, and the folder of its export."""
+    folder = tmp_path_factory.mktemp("runs")
+    inspected = split(processed, detections, "runs")
+    # As `official` reads it: the store's labels, all of them.
+    truth = read_ground_truth(inspected.store.to_coco(), COCO17, "coco")
+    errors = classify(truth, inspected.found, COCO17)
+    inspected = compared(replace(inspected, truth=truth, errors=errors))
+    update_fiftyone(inspected, 100, folder / "images", folder / "export")
+    import fiftyone
+
+    return fiftyone.load_dataset("runs"), inspected, folder
+
+
+def test_an_evaluation_run_holds_the_official_numbers(two_models, detections: Path):
+    dataset, inspected, _ = two_models
+    assert set(dataset.list_evaluations()) == {"challenger", "champion"}
+    run = run_of(dataset, "challenger")
+    ours = official(inspected, json.loads(detections.read_text()))
+    assert run.mAP() == pytest.approx(ours["AP"], abs=1e-12)
+    assert run.mAR() == pytest.approx(ours["AR"], abs=1e-12)
+    figures = run.metrics()
+    assert figures["AP50"] == pytest.approx(ours["AP50"], abs=1e-12)
+    assert figures["AP75"] == pytest.approx(ours["AP75"], abs=1e-12)
+    rates = dataset.info["error_rates"]["predictions (challenger)"]
+    assert figures["swap_rate"] == rates["swap_rate"] > 0
+    # Four people are found, four missed, one detection is of nobody.
+    assert (figures["precision"], figures["recall"], figures["support"]) == (4 / 5, 1 / 2, 8)
+    assert run.confusion_matrix(classes=["person", "(none)"]).tolist() == [[4, 4], [1, 0]]
+    assert dataset.sum("challenger_tp") == 4
+    assert dataset.sum("challenger_fp") == 1
+    assert dataset.sum("challenger_fn") == 4
+    sample = dataset.match({"image_id": 100}).first()
+    (found,) = sample.predictions_keypoints.keypoints
+    assert found.challenger == "tp"
+    assert found.challenger_iou == found.oks
+    assert found.challenger_id == sample.ground_truth_keypoints.keypoints[0].id
+    assert [one.challenger for one in sample.ground_truth_keypoints.keypoints] == ["tp", "fn"]
+    assert sorted(dataset.to_evaluation_patches("challenger").values("type")) == [
+        *["fn"] * 4, "fp", *["tp"] * 4
+    ]  # fmt: skip
+
+
+def test_the_runs_of_two_models_can_be_compared(two_models):
+    import fiftyone
+
+    dataset, inspected, _ = two_models
+    champion = inspected.champion.outcome.found
+    results = [
+        {
+            "image_id": int(inspected.truth.image_ids[image]),
+            "category_id": 1,
+            "keypoints": points.ravel().tolist(),
+            "score": float(score),
+            "bbox": box.tolist(),
+        }
+        for image, points, score, box in zip(
+            champion.image, champion.keypoints, champion.scores, champion.boxes_xywh, strict=True
+        )
+    ]
+    theirs = official(inspected, results)
+    run = run_of(dataset, "champion")
+    assert run.mAP() == pytest.approx(theirs["AP"], abs=1e-12)
+    assert run.mAP() > run_of(dataset, "challenger").mAP()
+    assert dataset.get_evaluation_info("champion").config.model == "version 3"
+    assert dataset.get_evaluation_info("challenger").config.model == "challenger"
+    field = fiftyone.ViewField
+    right = dataset.filter_labels("ground_truth_keypoints", field("champion") == "tp")
+    became_wrong = right.match(field("challenger_fn") > 0)
+    assert became_wrong.values("image_id") == [100, 101, 102, 103]
+
+
+def test_running_again_replaces_the_runs(two_models):
+    dataset, inspected, folder = two_models
+    before = [marks(dataset, key) for key in ("challenger", "champion")]
+    fields = set(dataset.get_field_schema(flat=True))
+    update_fiftyone(inspected, 100, folder / "images", folder / "export")
+    dataset.reload()
+    assert [marks(dataset, key) for key in ("challenger", "champion")] == before
+    assert set(dataset.get_field_schema(flat=True)) == fields
+    assert sorted(dataset.list_evaluations()) == ["challenger", "champion"]
+
+
+def test_runs_survive_export_and_import(two_models):
+    dataset, _, folder = two_models
+    import fiftyone
+
+    read = fiftyone.Dataset.from_dir(
+        dataset_dir=str(folder / "export"),
+        dataset_type=fiftyone.types.FiftyOneDataset,
+        name="runs read back",
+    )
+    for key in ("challenger", "champion"):
+        assert marks(read, key) == marks(dataset, key)
+        there, here = run_of(read, key), run_of(dataset, key)
+        assert there.mAP() == here.mAP()
+        assert there.metrics() == here.metrics()
+        assert there.config.model == here.config.model
+
+
+def test_a_run_of_a_model_that_finds_nobody_says_so(processed: Path, tmp_path: Path):
+    inspected = split(processed, write_results(tmp_path, []), "nobody")
+    update_fiftyone(inspected, 100, tmp_path / "images", tmp_path / "export")
+    import fiftyone
+
+    dataset = fiftyone.load_dataset("nobody")
+    run = run_of(dataset, "challenger")
+    assert run.mAP() == 0
+    assert run.mAR() == 0
+    assert dataset.sum("challenger_fn") == 8
+    assert dataset.sum("challenger_tp") == 0
+
+
+def write_results(folder: Path, results: list[dict]) -> Path:
+    path = folder / "detections.json"
+    path.write_text(json.dumps(results))
+    return path
+
+
+def test_a_run_scores_the_images_that_are_shown(processed: Path, detections: Path, tmp_path: Path):
+    inspected = split(processed, detections, "first two")
+    update_fiftyone(inspected, 2, tmp_path / "images", tmp_path / "export")
+    import fiftyone
+
+    dataset = fiftyone.load_dataset("first two")
+    assert dataset.sum("challenger_tp") == 2
+    assert dataset.sum("challenger_fn") == 2
+    assert run_of(dataset, "challenger").metrics()["support"] == 4
