@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeGuard
+from typing import Annotated, Literal, TypeGuard
 
 import typer
 from rich.console import Console
@@ -238,6 +238,10 @@ def inspect(
         Path | None,
         typer.Option(help="COCO keypoints file that the annotation tool gave back."),
     ] = None,
+    split: Annotated[
+        Literal["train", "val", "gate"],
+        typer.Option(help="Split of the pictures; on train the trained model is run first."),
+    ] = "val",
 ) -> None:
     """Doubtful labels out to an annotation tool, corrections back in."""
     from pipelines import relabel
@@ -247,12 +251,12 @@ def inspect(
         raise typer.BadParameter("give one of --tag-for-relabel N and --take-corrections FILE")
     params = load_params(paths.root)
     if tag_for_relabel is not None:
-        tagged = relabel.tag_for_relabel(paths, params, tag_for_relabel)
+        tagged = relabel.tag_for_relabel(paths, params, tag_for_relabel, split)
         for reason, count in tagged.reasons.most_common():
             print(f"{count:5d}  {reason}")
         print(f"{len(tagged.images)} pictures in {tagged.folder}; read reasons.md there")
     if take_corrections is not None:
-        taken = relabel.take_corrections(paths, params, take_corrections)
+        taken = relabel.take_corrections(paths, params, take_corrections, split)
         print(relabel.describe(taken))
 
 

@@ -14,11 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import Progress
+
 from pipelines.params import Params
 from pipelines.paths import Paths
 from pipelines.sources.reading import load_corrections, read_records
 from pipelines.sources.schema import SourceError, Split, load_source
+from rtmo.deployment import load_predictor
 from rtmo.evaluation.inputs import read_detections, read_ground_truth
+from rtmo.evaluation.predict import predict_store
 from rtmo.evaluation.suspects import Suspicion, by_image, suspicions
 from rtmo.evaluation.taxonomy import Outcome, classify
 from rtmo.formats.coco import write_coco
@@ -27,8 +32,15 @@ from rtmo.formats.findings import Findings
 from rtmo.formats.relabelled import derive_corrections, read_relabelled
 from rtmo.store import Store
 
-SPLIT: Split = "val"
-"""The split that is inspected: the one the model has detections on and was not trained with."""
+DETECTIONS: dict[Split, str] = {"val": "detections.json", "gate": "gate_detections.json"}
+"""What `evaluate` wrote, by split; on the training split the model is asked when it is needed."""
+
+LEARNT = (
+    "The model was trained with these labels. A wrong label that it has learnt by heart does not "
+    "show here; what it contradicts all the same has a high loss, because the label is wrong or "
+    "because the picture is hard."
+)
+"""What the reader of doubts about the training split has to know."""
 
 Results = Sequence[Mapping[str, Any]]
 """A COCO result list."""
@@ -59,27 +71,47 @@ class Taken:
     path: Path
     """The corrections file of the dataset."""
     corrections: tuple[Correction, ...]
-    """All of the split, old and new."""
+    """All of the annotation file, old and new."""
     is_new: bool
     """Whether the file changed."""
 
 
-def tag_for_relabel(paths: Paths, params: Params, count: int) -> Tagged:
-    """Write the `count` most doubtful pictures of the validation split for an annotation tool.
+def tag_for_relabel(paths: Paths, params: Params, count: int, split: Split = "val") -> Tagged:
+    """Write the `count` most doubtful pictures of a split for an annotation tool.
+
+    The model's detections are those of `evaluate`; on the training split it is run now. The
+    champion is known on the validation split only. See `write_doubtful`.
+
+    Raises:
+        RelabelError: if the split has no pictures or no detections yet, or there is no model, or it
+            finds another skeleton.
+        StoreError: if the split was not converted yet, or has no pixels.
+    """
+    store = Store.open(paths.processed(params.data.dataset) / split)
+    if not len(store):
+        raise RelabelError(
+            f"{store.folder} has no pictures; look at the convert stage's report, or ask for "
+            "another split with --split"
+        )
+    if split == "train":
+        found = _ask_the_model(paths, params, store)
+    else:
+        found = _results(paths.report("evaluate") / DETECTIONS[split])
+    champion = _champion_results(paths) if split == "val" else None
+    return write_doubtful(paths, store, doubtful_images(store, found, champion)[:count])
+
+
+def write_doubtful(
+    paths: Paths, store: Store, images: tuple[tuple[int, tuple[Suspicion, ...]], ...]
+) -> Tagged:
+    """Write pictures of a split with what is doubtful in each.
 
     Into `runs/relabel/<dataset>-<split>/`, laid out as annotation tools read COCO:
     `annotations/person_keypoints_<split>.json` with the ids of the dataset, `images/`, and beside
     them `reasons.md`. Faces are not blurred: who labels has to see them.
-
-    Raises:
-        RelabelError: if the split has no detections yet.
-        StoreError: if it was not converted yet.
     """
-    dataset = params.data.dataset
-    store = Store.open(paths.processed(dataset) / SPLIT)
-    found = _results(paths.report("evaluate") / "detections.json")
-    images = doubtful_images(store, found, _champion_results(paths))[:count]
-    folder = paths.runs / "relabel" / f"{dataset}-{SPLIT}"
+    split = store.meta.split
+    folder = paths.runs / "relabel" / f"{store.meta.dataset}-{split}"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "annotations").mkdir(parents=True)
     rows = {row for row, _ in images}
@@ -89,7 +121,7 @@ def tag_for_relabel(paths: Paths, params: Params, count: int) -> Tagged:
     for annotation in document["annotations"]:  # tools expect both keys
         annotation.setdefault("segmentation", [])
         annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
-    annotations = folder / "annotations" / f"person_keypoints_{SPLIT}.json"
+    annotations = folder / "annotations" / f"person_keypoints_{split}.json"
     annotations.write_text(json.dumps(document) + "\n")
     (folder / "reasons.md").write_text(_reasons(store, images), encoding="utf-8")
     for row in sorted(rows):
@@ -117,11 +149,12 @@ def doubtful_images(
     return tuple(by_image(suspicions(truth, outcomes[0], store.skeleton, *outcomes[1:])))
 
 
-def take_corrections(paths: Paths, params: Params, file: Path) -> Taken:
+def take_corrections(paths: Paths, params: Params, file: Path, split: Split = "val") -> Taken:
     """Take what an annotation tool gave back into the corrections of the dataset.
 
-    The file is compared with the publisher's annotations; its pictures' former corrections are
-    replaced, those of others stay. `dvc repro` then makes the new data version.
+    Corrections are kept by annotation file: those of a gate that `convert` took out of train are
+    train's. The file is compared with the publisher's annotations; its pictures' former corrections
+    are replaced, those of others stay. `dvc repro` then makes the new data version.
 
     Raises:
         FormatError: if the file is not of this dataset, or names pictures or people unknown to it.
@@ -130,14 +163,16 @@ def take_corrections(paths: Paths, params: Params, file: Path) -> Taken:
     """
     dataset = params.data.dataset
     source = load_source(paths.source(dataset))
-    if SPLIT not in source.splits:
-        raise SourceError(f"{dataset} has no split {SPLIT}; it has {', '.join(source.splits)}")
+    if split == "gate" and "gate" not in source.splits:
+        split = "train"
+    if split not in source.splits:
+        raise SourceError(f"{dataset} has no split {split}; it has {', '.join(source.splits)}")
     relabelled = read_relabelled(_json(file), source.keypoints)
-    published = read_records(source, paths.raw(dataset), source.splits[SPLIT], Findings())
+    published = read_records(source, paths.raw(dataset), source.splits[split], Findings())
     path = paths.corrections(dataset)
     former = load_corrections(path, dataset)
-    made = derive_corrections(published, relabelled, former.splits.get(SPLIT, ()))
-    splits = {**former.splits, SPLIT: made}
+    made = derive_corrections(published, relabelled, former.splits.get(split, ()))
+    splits = {**former.splits, split: made}
     corrections = Corrections(dataset=dataset, splits={k: v for k, v in splits.items() if v})
     if corrections != former:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +187,30 @@ def describe(taken: Taken) -> str:
     if not taken.is_new:
         return f"{taken.path} says that already ({people})"
     return f"{taken.path}: {people}. Commit it; `dvc repro` makes the new data version"
+
+
+def _ask_the_model(paths: Paths, params: Params, store: Store) -> Results:
+    """What the trained weights find on a split, as `evaluate` would."""
+    weights = paths.trained / "weights.safetensors"
+    if not weights.exists():
+        raise RelabelError(
+            f"{weights} does not exist: labels are doubted where a model contradicts them; run "
+            "`dvc repro train` first"
+        )
+    config = params.evaluate
+    predict = load_predictor(
+        weights, score_threshold=config.score_threshold, nms_iou=config.nms_iou
+    )
+    if predict.skeleton != store.skeleton:
+        raise RelabelError(
+            f"{weights} finds skeleton {predict.skeleton.name!r}, {store.folder} is annotated with "
+            f"{store.skeleton.name!r}; run `dvc repro train` on this dataset first"
+        )
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"detect {store.meta.split}", total=len(store))
+        return predict_store(
+            predict, store, config.batch, lambda done, _: progress.update(task, completed=done)
+        )
 
 
 def _champion_results(paths: Paths) -> Results | None:
@@ -196,6 +255,7 @@ def _reasons(store: Store, images: Sequence[tuple[int, tuple[Suspicion, ...]]]) 
         "The model contradicts these labels. It may be wrong: change a label only if the picture "
         "says so.",
         "",
+        *((LEARNT, "") if store.meta.split == "train" else ()),
         "| picture | annotation | doubt | why | figures |",
         "|---|---|---|---|---|",
     ]

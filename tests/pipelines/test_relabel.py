@@ -8,16 +8,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines.params import load_params
 from pipelines.paths import Paths
-from pipelines.relabel import RelabelError, describe, tag_for_relabel, take_corrections
+from pipelines.relabel import (
+    RelabelError,
+    describe,
+    doubtful_images,
+    tag_for_relabel,
+    take_corrections,
+    write_doubtful,
+)
 from pipelines.sources.reading import load_corrections
 from pipelines.sources.schema import SourceError, load_source
 from pipelines.stages.convert import convert
 from pipelines.stages.download import download
 from rtmo.fetch import Patience
 from rtmo.formats.records import FormatError
+from rtmo.model import build_rtmo
+from rtmo.model.weights import save_weights
+from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
 from rtmo.store import Store
 
 PLANTED = 20
@@ -29,8 +40,13 @@ MIRROR = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 def drawn(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """The embedded dataset, a few pictures of it, as `download` leaves it, and its source file."""
     root = tmp_path_factory.mktemp("drawn")
+    draw(root, repository, {"train": 4, "val": VAL_IMAGES})
+    return root
+
+
+def draw(root: Path, repository: Path, num_images: dict[str, int]) -> None:
     content = json.loads((repository / "sources/embedded.json").read_text())
-    content["get"]["config"]["num_images"] = {"train": 4, "val": VAL_IMAGES}
+    content["get"]["config"]["num_images"] = num_images
     # Plain files instead of archives, so that labels can be spoilt by hand.
     for split, locations in content["splits"].items():
         locations["images"] = {"path": split}
@@ -43,7 +59,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     source = load_source(paths.source("embedded"))
     download(source, raw, root=root, downloads=root / "downloads", patience=Patience())
     shutil.copy(repository / "params.yaml", paths.params)
-    return root
 
 
 @pytest.fixture
@@ -53,7 +68,16 @@ def workspace(drawn: Path, tmp_path: Path) -> tuple[Paths, set[int]]:
     """
     shutil.copytree(drawn, tmp_path / "w")
     paths = Paths(tmp_path / "w", tmp_path / "w")
-    file = paths.raw("embedded") / "val.json"
+    planted, results = spoil(paths, "val")
+    paths.report("evaluate").mkdir(parents=True)
+    (paths.report("evaluate") / "detections.json").write_text(json.dumps(results))
+    convert_again(paths)
+    return paths, planted
+
+
+def spoil(paths: Paths, split: str) -> tuple[set[int], list[dict]]:
+    """Exchange left and right of 20 people of a file; their ids, and detections as they were."""
+    file = paths.raw("embedded") / f"{split}.json"
     document = json.loads(file.read_text())
     rng = np.random.default_rng(0)
     people = [one for one in document["annotations"] if one["num_keypoints"] > 3]
@@ -71,10 +95,7 @@ def workspace(drawn: Path, tmp_path: Path) -> tuple[Paths, set[int]]:
         points = np.array(people[index]["keypoints"]).reshape(17, 3)
         people[index]["keypoints"] = points[MIRROR].ravel().tolist()
     file.write_text(json.dumps(document))
-    paths.report("evaluate").mkdir(parents=True)
-    (paths.report("evaluate") / "detections.json").write_text(json.dumps(results))
-    convert_again(paths)
-    return paths, {people[index]["id"] for index in planted}
+    return {people[index]["id"] for index in planted}, results
 
 
 def is_frontal(annotation: dict) -> bool:
@@ -92,7 +113,7 @@ def jittered(annotation: dict, rng: np.random.Generator) -> list[float]:
     return points.ravel().tolist()
 
 
-def convert_again(paths: Paths) -> Store:
+def convert_again(paths: Paths, split: str = "val", gate_fraction: float = 0.0) -> Store:
     out = paths.processed("embedded")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -101,10 +122,10 @@ def convert_again(paths: Paths) -> Store:
         load_source(paths.source("embedded")),
         paths.raw("embedded"),
         out,
-        gate_fraction=0.0,
+        gate_fraction=gate_fraction,
         corrections=corrections,
     )
-    return Store.open(out / "val")
+    return Store.open(out / split)
 
 
 def labels(store: Store) -> dict[int, list[float]]:
@@ -164,6 +185,98 @@ def test_planted_errors_go_out_by_name_and_come_back_corrected(workspace):
     again = take_corrections(paths, params, returned)
     assert not again.is_new
     assert "says that already" in describe(again)
+
+
+@pytest.fixture
+def training(tmp_path: Path, repository: Path) -> tuple[Paths, set[int], list[dict]]:
+    """A workspace with the planted errors in the training labels, and good detections."""
+    paths = Paths(tmp_path, tmp_path)
+    draw(tmp_path, repository, {"train": VAL_IMAGES, "val": 4})
+    return paths, *spoil(paths, "train")
+
+
+def test_errors_planted_in_training_and_gate_labels_make_the_round(training):
+    """The gate is part of the training file: its people are corrected there."""
+    paths, planted, results = training
+    params = load_params(paths.root)
+    fraction = 0.3
+    named: dict[str, set[int]] = {}
+    documents = {}
+    spoilt = {}
+    for split in ("train", "gate"):
+        spoilt[split] = store = convert_again(paths, split, fraction)
+        here = [one for one in results if one["image_id"] in store.image_ids]
+        if split == "gate":
+            paths.report("evaluate").mkdir(parents=True)
+            (paths.report("evaluate") / "gate_detections.json").write_text(json.dumps(here))
+            tagged = tag_for_relabel(paths, params, 1000, "gate")
+        else:
+            tagged = write_doubtful(paths, store, doubtful_images(store, here))
+        reasons = (tagged.folder / "reasons.md").read_text()
+        found = re.findall(r"\| (\d+) \| [\d.]+ \| left and right look exchanged", reasons)
+        named[split] = {int(number) for number in found}
+        assert ("The model was trained with these labels" in reasons) == (split == "train")
+        file = tagged.folder / f"annotations/person_keypoints_{split}.json"
+        documents[split] = json.loads(file.read_text())
+        spoilt[split] = labels(store)
+    assert named["train"] | named["gate"] == planted
+    assert named["gate"]
+    assert not named["train"] & named["gate"]
+
+    returned = paths.root / "returned.json"
+    for split, document in documents.items():
+        returned.write_text(json.dumps(from_the_tool(document, planted)))
+        taken = take_corrections(paths, params, returned, split)
+    # One file of labels, one list of corrections; the second file keeps what the first brought.
+    assert {one.annotation_id for one in taken.corrections} == planted
+    kept = load_corrections(paths.corrections("embedded"), "embedded")
+    assert set(kept.splits) == {"train"}
+    for split, before in spoilt.items():
+        store = convert_again(paths, split, fraction)
+        after = labels(store)
+        assert set(after) == set(before)
+        assert {one for one in before if before[one] != after[one]} == named[split]
+        assert store.meta.corrections.changed == len(named[split])
+
+
+def test_on_the_training_split_the_trained_model_is_asked(training):
+    paths, _, _ = training
+    params = load_params(paths.root)
+    convert_again(paths, "train")
+    with pytest.raises(RelabelError, match="run `dvc repro train` first"):
+        tag_for_relabel(paths, params, 5, "train")
+    paths.trained.mkdir(parents=True)
+    weights = paths.trained / "weights.safetensors"
+    untrained(weights, CROWDPOSE14)
+    with pytest.raises(RelabelError, match="finds skeleton 'crowdpose14'"):
+        tag_for_relabel(paths, params, 5, "train")
+    untrained(weights, COCO17)
+    tagged = tag_for_relabel(paths, params, 5, "train")
+    assert tagged.folder.name == "embedded-train"
+    assert len(tagged.images) == 5
+    # It has learnt nothing: everybody is missed, which is what the page says.
+    assert set(tagged.reasons) == {"labelled person whom no detection is about"}
+    assert "high loss" in (tagged.folder / "reasons.md").read_text()
+
+
+def untrained(path: Path, skeleton: Skeleton) -> None:
+    metadata = {
+        "format": "rtmo",
+        "size": "t",
+        "input_size": "96",
+        "skeleton": skeleton.model_dump_json(),
+        "stage_hash": "0" * 64,
+        "dataset": "embedded",
+        "licence": "{}",
+    }
+    torch.manual_seed(0)
+    save_weights(build_rtmo("t", skeleton), path, metadata)
+
+
+def test_a_split_without_pictures_is_named(workspace):
+    paths, _ = workspace
+    with pytest.raises(RelabelError, match="has no pictures"):
+        tag_for_relabel(paths, load_params(paths.root), 5, "gate")
 
 
 def test_no_more_pictures_than_asked_for_and_those_with_the_strongest_doubts(workspace):
