@@ -6,15 +6,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipelines.flows.devices import VISIBLE, device_slot, devices, limit_name
 from pipelines.flows.pipeline import pipeline
+from pipelines.paths import Paths
+from pipelines.services.temporary import TEMPORARY, temporary_server
 
 TWO = ("made-up-0", "made-up-1")
 
@@ -81,8 +84,21 @@ def test_a_stage_sees_its_device_only(
         assert (tiny_repository / "seen").read_text() in set(TWO) - set(held.values())
 
 
+@pytest.fixture
+def lasting_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server with all its services: the one of the test harness never takes a lease back."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    with temporary_server(Paths(tmp_path, tmp_path)) as server:
+        monkeypatch.delenv(TEMPORARY)  # runs on it know of each other
+        server.wait_until_well()
+        with temporary_settings({PREFECT_API_URL: server.address}):
+            yield server.address
+
+
 @pytest.mark.slow
-def test_the_slot_of_a_killed_run_is_free_after_its_lease(two_devices: None, monkeypatch) -> None:
+def test_the_slot_of_a_killed_run_is_free_after_its_lease(
+    lasting_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(VISIBLE, "made-up-crash")
     code = """
 import time
@@ -91,7 +107,7 @@ with device_slot(print, lease_s=60.0):
     print("held", flush=True)
     time.sleep(600)
 """
-    environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    environment = os.environ | {"PREFECT_API_URL": lasting_server}
     holder = subprocess.Popen(
         [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True, env=environment
     )
