@@ -62,7 +62,8 @@ def synchronise_norms(model: RTMO) -> None:
     Weights keep their names, and a copy in evaluation mode computes what it did.
     """
     for part in (model.backbone, model.neck, model.head):
-        nn.SyncBatchNorm.convert_sync_batchnorm(part)  # replaces what lies within
+        # Replaces what lies within; torch has no types here.
+        nn.SyncBatchNorm.convert_sync_batchnorm(part)  # type: ignore[no-untyped-call]
 
 
 def _choose_algorithms(config: TrainConfig) -> None:
