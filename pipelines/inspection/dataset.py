@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.inspection.connection import FiftyOneUnavailableError, connected_fiftyone
 from pipelines.inspection.evaluation_runs import forget_run, save_runs
 from pipelines.inspection.labels import prediction_labels, truth_labels
-from pipelines.inspection.split import CHAMPION_FIELD, InspectedSplit
+from pipelines.inspection.split import CHAMPION_FIELD, PREDICTIONS_FIELD, InspectedSplit
 from pipelines.inspection.views import image_figures, remove_comparison_views, save_views
 from rtmo._config import Config
 from rtmo.evaluation.rates import error_rates
@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 CHAMPION_FIELDS = (CHAMPION_FIELD, f"{CHAMPION_FIELD}_keypoints", "became_wrong", "became_right")
 """Of a sample; only with a champion."""
+
+COLOURS = {"ground_truth": "#2fbf71", PREDICTIONS_FIELD: "#ff8c42", CHAMPION_FIELD: "#c77dff"}
+"""Of boxes and keypoints in the App, which else are hard to tell apart."""
 
 
 class FiftyOneStatus(Config):
@@ -89,6 +92,14 @@ def _dataset(fiftyone: Any, split: InspectedSplit) -> fo.Dataset:  # noqa: ANN40
         dataset = fiftyone.Dataset(split.name, persistent=True)
         dataset.add_sample_field("image_id", fiftyone.IntField)
         dataset.create_index("image_id", unique=True)
+        # Only at first: who chooses other colours keeps them.
+        dataset.app_config.color_scheme = fiftyone.ColorScheme(
+            fields=[
+                {"path": path, "fieldColor": colour}
+                for field, colour in COLOURS.items()
+                for path in (field, f"{field}_keypoints")
+            ]
+        )
     meta = split.store.meta
     dataset.info = {
         "dataset": meta.dataset,

@@ -133,6 +133,7 @@ def test_pictures_can_be_opened(report: Path):
 
 def test_fiftyone_is_exported_without_images(report: Path):
     assert {path.name for path in (report / "fiftyone").iterdir()} == {
+        "evaluations",
         "metadata.json",
         "samples.json",
         "status.json",

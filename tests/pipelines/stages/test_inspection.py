@@ -51,6 +51,13 @@ def test_skeleton_names_and_limbs_are_the_datasets(written):
     assert tuple(map(tuple, dataset.default_skeleton.edges)) == COCO17.limbs
 
 
+def test_annotation_and_models_have_colours_that_can_be_told_apart(written):
+    dataset, _, _ = written
+    colours = {one["path"]: one["fieldColor"] for one in dataset.app_config.color_scheme.fields}
+    assert len({colours[name] for name in ("ground_truth", "predictions", "champion")}) == 3
+    assert colours["predictions_keypoints"] == colours["predictions"]
+
+
 def test_an_unlabelled_keypoint_is_nan_and_visibility_is_kept(written):
     dataset, inspected, _ = written
     first, *rest = dataset.match({"image_id": 100}).first().ground_truth_keypoints.keypoints
