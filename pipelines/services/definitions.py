@@ -62,6 +62,9 @@ def environment(paths: Paths) -> dict[str, str]:
         "PREFECT_API_URL": prefect,
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": (
+            os.environ.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS") or prefect.removesuffix("/api")
+        ),
         # So that a restart does not forget who holds which device.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
             "prefect.server.concurrency.lease_storage.filesystem"

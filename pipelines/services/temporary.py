@@ -86,7 +86,12 @@ def temporary_server(paths: Paths) -> Iterator[TemporaryServer]:
         log.open("w") as output,
         subprocess.Popen(
             bound_to_this_process(command),
-            env={**os.environ, **SETTINGS, "PREFECT_API_URL": address},
+            env={
+                **os.environ,
+                **SETTINGS,
+                "PREFECT_API_URL": address,
+                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address.removesuffix("/api"),
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -117,6 +117,12 @@ def test_all_listen_on_loopback(paths) -> None:
     assert environment(paths)["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
 
 
+def test_no_page_of_another_origin_may_ask_the_prefect_server(paths) -> None:
+    port = os.environ["PREFECT_SERVER_API_PORT"]
+    allowed = environment(paths)["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]
+    assert allowed == f"http://127.0.0.1:{port}"
+
+
 def test_a_port_that_somebody_else_answers_on_is_told(paths, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "api").mkdir()
     (tmp_path / "api" / "health").write_text("true")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -69,6 +70,17 @@ def test_a_run_with_a_server_of_its_own_is_recorded_whole(
     assert failed.returncode == 1
     assert "no ink" in failed.stderr
     assert sorted(task_runs(home)[2:]) == [("draw", "Completed"), ("sum", "Failed")]
+
+
+@pytest.mark.slow
+def test_a_web_page_of_another_origin_is_not_answered(tmp_path: Path, home: Path) -> None:
+    with temporary_server(Paths(tmp_path, tmp_path)) as server:
+        server.wait_until_well()
+        ask = {"Access-Control-Request-Method": "POST"}
+        evil = httpx.options(f"{server.address}/flows/", headers={"Origin": "http://evil", **ask})
+        own_page = {"Origin": server.address.removesuffix("/api"), **ask}
+        own = httpx.options(f"{server.address}/flows/", headers=own_page)
+    assert (evil.status_code, own.status_code) == (400, 200)
 
 
 def test_the_server_ends_with_a_killed_command(tmp_path: Path, home: Path) -> None:
