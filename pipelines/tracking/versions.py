@@ -30,6 +30,10 @@ COLLECTED_TAG = "collected"
 """When the files of a version were given up; absent while it has them."""
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_TAG_LENGTH = 5000  # MLflow's own limit for tags of a version
+MODEL_DESCRIPTION = (
+    "People's keypoints in pictures. `champion` is what applications get, `previous` what a "
+    "rollback goes back to, `challenger` the last one that was judged and not promoted."
+)
 
 
 class UnknownVersionError(LookupError):
@@ -152,7 +156,7 @@ def aliases_by_version(tracking: Tracking, name: str) -> dict[int, tuple[str, ..
 def ensure_registered_model(tracking: Tracking, name: str) -> None:
     """Make the registered model if it is new."""
     try:
-        tracking.client.create_registered_model(name)
+        tracking.client.create_registered_model(name, description=MODEL_DESCRIPTION)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -199,6 +203,7 @@ def create_version(
         source=_source(tracking, model_id),
         run_id=run_id,
         model_id=model_id,
+        description=description_of(tags),
         tags={key: value[:MAX_TAG_LENGTH] for key, value in {**tags, **keys}.items()},
     )
     winner = find_version(tracking, name, content_hash)
@@ -207,6 +212,19 @@ def create_version(
     tracking.client.delete_model_version(name, made.version)
     discard_upload(tracking, model_id)
     return winner
+
+
+def description_of(tags: Mapping[str, str]) -> str:
+    """A sentence for MLflow's pages, of what the tags of a version say.
+
+    Example:
+        >>> description_of({"model": "rtmo-t", "dataset": "embedded", "gate.AP": "0.2733"})
+        'rtmo-t trained on embedded; on the gate split AP 0.2733. More in model_card.md.'
+    """
+    what = f"{tags.get('model', 'a model')} trained on {tags.get('dataset', 'unnamed data')}"
+    measured = [f"{name} {tags[f'gate.{name}']}" for name in ("AP", "AR") if f"gate.{name}" in tags]
+    figures = f"; on the gate split {', '.join(measured)}" if measured else ""
+    return f"{what}{figures}. More in model_card.md."
 
 
 def describe_version(tracking: Tracking, version: Version, tags: Mapping[str, str]) -> None:

@@ -127,3 +127,12 @@ def test_a_version_made_by_other_means_is_refused_by_name(tracking):
     with pytest.raises(UnknownVersionError, match="version 1 of model 'rtmo' was not made by"):
         get_version(tracking, "rtmo", 1)
     assert all_versions(tracking, "rtmo") == ()
+
+
+def test_mlflows_pages_say_what_a_version_is(tracking, paths, make_workspace):
+    register(tracking, make_workspace(paths, GOOD))
+    assert "`champion` is what applications get" in (
+        tracking.client.get_registered_model("rtmo").description
+    )
+    said = tracking.client.get_model_version("rtmo", "1").description
+    assert said.startswith("rtmo-t trained on embedded; on the gate split AP ")
