@@ -49,6 +49,9 @@ def run(target: Target = "register") -> None:
     """
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     paths = checkout()
+    from pipelines import dvc_graph
+
+    dvc_graph.order(paths.root, target)  # an unknown stage is refused before a server starts
     from pipelines.flows.from_command import run_pipeline
 
     report = run_pipeline(paths, target)
@@ -308,8 +311,8 @@ def main() -> None:
         app()
     except Exception as error:
         if type(error).__module__.startswith(
-            ("pipelines.", "rtmo.", "__main__")
-        ):  # named by us, worded for people
+            ("pipelines.", "rtmo.", "dvc.", "__main__")
+        ):  # named by us or by DVC, worded for people
             sys.exit(f"error: {error}")
         raise
 

@@ -1,8 +1,10 @@
 """Every command of both programs: explained, with an example that is right, completed by shells."""
 
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -119,3 +121,56 @@ def test_a_shell_completes_commands(module, program, begun, whole, repository):
         text=True,
     )
     assert done.stdout.split() == [whole], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "params", "command", "said"),
+    [
+        (None, "train: [", "status", "params.yaml"),
+        (".dvc", "seed: 0", "status", "not inside of a DVC repository"),
+        ("dvc.yaml", "seed: 0", "status", "no dvc.yaml in"),
+        (None, "seed: 0", "run nosuch", "no stage 'nosuch' in dvc.yaml; it has draw"),
+    ],
+)
+def test_what_cannot_be_used_is_one_message(missing, params, command, said, tmp_path):
+    (tmp_path / "dvc.yaml").write_text("stages: {draw: {cmd: 'true', params: [seed]}}")
+    (tmp_path / "params.yaml").write_text(params)
+    for start in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(start, cwd=tmp_path, check=True)
+    if missing == ".dvc":
+        shutil.rmtree(tmp_path / ".dvc")
+    elif missing:
+        (tmp_path / missing).unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *command.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) < 12
+
+
+@pytest.mark.parametrize(
+    ("truth", "said"),
+    [
+        ({}, "it has no list `images`"),
+        ({"images": [{"id": 1}]}, "it has no list `annotations`"),
+        ({"images": [{}], "annotations": []}, "an entry of `images` has no `id`"),
+        ({"images": [{"id": 1}], "annotations": [{"id": 1}]}, "has no `image_id`"),
+        ({"images": [{"id": 1}], "annotations": []}, "annotates nobody"),
+    ],
+)
+def test_an_annotation_file_that_is_none_is_one_message(truth, said, tmp_path, capsys, monkeypatch):
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text("[]")
+    files = ["--annotations", "truth.json", "--detections", "found.json"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["rtmo", "evaluate", *files])
+    with pytest.raises(SystemExit) as ended:
+        rtmo.cli.main()
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.replace("│", "").split())

@@ -44,8 +44,11 @@ def read_truth(path: Path) -> Any:  # noqa: ANN401 - JSON
         BadParameter: if it is none.
     """
     truth = read_json(path)
-    if not isinstance(truth, dict) or not isinstance(truth.get("images"), list):
-        raise typer.BadParameter(f"{path} is no annotation file: it has no list `images`")
+    for part, key in (("images", "id"), ("annotations", "image_id")):
+        if not isinstance(truth, dict) or not isinstance(truth.get(part), list):
+            raise typer.BadParameter(f"{path} is no annotation file: it has no list `{part}`")
+        if not all(isinstance(entry, dict) and key in entry for entry in truth[part]):
+            raise typer.BadParameter(f"{path} is damaged: an entry of `{part}` has no `{key}`")
     return truth
 
 
@@ -72,7 +75,9 @@ def skeleton_of(truth: Mapping[str, Any], file: Path | None, source: Path) -> Sk
 
     if file is not None:
         return Skeleton.model_validate(read_json(file))
-    people = truth.get("annotations") or [{}]
+    people = truth.get("annotations")
+    if not people:
+        raise ValueError(f"{source} annotates nobody, so there is nothing to compare with")
     count = len(people[0].get("keypoints", ())) // 3
     for known in (COCO17, CROWDPOSE14):
         if known.num_keypoints == count:

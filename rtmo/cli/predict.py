@@ -149,6 +149,8 @@ def _write_drawing(path: Path, image: Any, poses: Poses, skeleton: Skeleton) -> 
 
 def _make_output_folder(out: Path, source: Path) -> None:
     """Create the folder for drawn pictures, which have the names of the originals."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; give a folder, new or there already")
     pictures = source if source.is_dir() else source.parent
     if out.exists() and out.samefile(pictures):
         raise ValueError(f"--out {out} is the folder of the pictures, which would be overwritten")
