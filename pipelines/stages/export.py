@@ -107,7 +107,7 @@ def export(
         nms_iou=iou,
         files=exported,
         variants=variants,
-        cpu=try_routes(out, _routes(files, variants), reference, images, config),
+        cpu=try_routes(out, _routes(files, variants), reference, config),
         tensorrt=_engines(out, files["raw"], variants, engines),
     )
     manifest.require_within(config)

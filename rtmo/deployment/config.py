@@ -74,9 +74,10 @@ class ExportConfig(Config):
     calibration_images: int = Field(64, gt=0)
     """Training images that set the ranges of the INT8 variant."""
     timing_runs: int = Field(20, gt=0)
-    """Counted runs of every way to run the model on this host, interleaved."""
+    """Counted runs of every way to run the model, interleaved, where a host first opens the
+    manifest; the export itself times nothing."""
     threads: int = Field(2, gt=0)
-    """CPU threads of each runtime while timing."""
+    """CPU threads of each runtime while it is held against torch."""
     budgets: Budgets = Budgets()
     """How far the exported model may be from torch."""
 

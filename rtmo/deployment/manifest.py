@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Container
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rtmo._config import Config
 from rtmo.deployment.check import Check
@@ -70,7 +70,7 @@ class Variant(Config):
 
 
 class Way(Config):
-    """A runtime, a file and an arithmetic, tried on this host's CPU."""
+    """A runtime, a file and an arithmetic, tried on the CPU of the host that exported."""
 
     runtime: Literal["onnxruntime", "openvino"]
     """Which library runs it."""
@@ -82,24 +82,43 @@ class Way(Config):
     """Against torch on validation pictures."""
     problems: tuple[str, ...]
     """Figures outside the budget of its arithmetic; empty when it may be used."""
-    p50_ms: float = Field(gt=0)
-    """Median time per picture, letterbox and NMS included, batch 1, interleaved with the others."""
+
+    @property
+    def name(self) -> str:
+        """For tables and timings."""
+        return f"{self.runtime} {self.arithmetic} {self.file}"
 
 
 class CpuWays(Config):
-    """Ways to run the model on the CPU of the host that exported it."""
+    """Ways to run the model on a CPU. Which is the fastest is the host's (`host_choice`)."""
 
-    cpu: str
-    """Processor."""
     threads: int
-    """Of each runtime."""
+    """Of each runtime while it was held against torch."""
+    timing_runs: int = Field(20, gt=0)
+    """Counted runs of each way where a host times them."""
     ways: tuple[Way, ...]
     """All that were tried."""
 
-    def best(self, runtimes: Container[str]) -> Way | None:
-        """The fastest way within its budget among those of these runtimes."""
-        usable = [way for way in self.ways if not way.problems and way.runtime in runtimes]
-        return min(usable, key=lambda way: way.p50_ms, default=None)
+    @model_validator(mode="before")
+    @classmethod
+    def _without_latency(cls, content: Any) -> Any:  # noqa: ANN401 - as it is in the file
+        """Manifests of former versions have the exporting host's processor and times as well."""
+        match content:
+            case {"cpu": str(), "ways": [*ways], **rest}:
+                return rest | {"ways": [_without(way, "p50_ms") for way in ways]}
+            case _:
+                return content
+
+    def usable(self, runtimes: Container[str]) -> list[Way]:
+        """The ways within their budgets among those of these runtimes, in the order tried."""
+        return [way for way in self.ways if not way.problems and way.runtime in runtimes]
+
+
+def _without(content: Any, key: str) -> Any:  # noqa: ANN401 - anything that JSON can hold
+    """A JSON object without one of its keys; anything else as it is."""
+    if not isinstance(content, dict):
+        return content
+    return {name: value for name, value in content.items() if name != key}
 
 
 class EngineFacts(Config):
@@ -148,7 +167,7 @@ class Manifest(Config):
     variants: dict[str, Variant] = Field(default_factory=dict)
     """File name -> facts, of lower precisions; files that are not shipped do not exist."""
     cpu: CpuWays | None = None
-    """How to run the model on this host's CPU; null where nothing was timed."""
+    """How to run the model on a CPU; null where no way was tried."""
     tensorrt: dict[Precision, TensorRtStatus]
     """Engine of the raw form in every precision that is shipped."""
 

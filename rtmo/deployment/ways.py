@@ -1,19 +1,19 @@
-"""Ways to run an export on a CPU: which runtime, file and arithmetic, and which is best."""
+"""Ways to run an export on a CPU: which runtime, file and arithmetic; which hold, and the best."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rtmo.deployment.check import Reference
 from rtmo.deployment.config import ExportConfig
-from rtmo.deployment.latency import hardware, latency
+from rtmo.deployment.host_choice import kept_timings, measure, timings_file
 from rtmo.deployment.manifest import CpuWays, Manifest, Way
 from rtmo.deployment.metadata import Arithmetic
 from rtmo.deployment.onnx_runner import OnnxPredictor
@@ -22,8 +22,6 @@ from rtmo.deployment.runners import Predictor, UnavailableError
 
 RUNTIMES = ("onnxruntime", "openvino")
 """Python modules that run ONNX files on a CPU."""
-
-WARMUP_RUNS = 3
 
 logger = logging.getLogger(__name__)
 
@@ -75,25 +73,20 @@ def open_route(
 
 
 def try_routes(
-    folder: Path,
-    routes: Sequence[Route],
-    reference: Reference,
-    images: Sequence[NDArray[Any]],
-    config: ExportConfig,
+    folder: Path, routes: Sequence[Route], reference: Reference, config: ExportConfig
 ) -> CpuWays:
-    """Hold every route against torch and time them in turns.
+    """Hold every route against torch.
 
     Args:
         folder: where the files lie.
         routes: what to try; a route that this CPU does not have is left out and logged.
         reference: torch's answers.
-        images: BGR uint8 pictures to time on.
-        config: budgets, threads and number of runs.
+        config: budgets and threads.
     """
-    predictors: dict[Route, Predictor] = {}
+    ways = []
     for route in routes:
         try:
-            predictors[route] = open_route(
+            predictor = open_route(
                 folder,
                 route,
                 score_threshold=reference.score_threshold,
@@ -102,33 +95,25 @@ def try_routes(
             )
         except UnavailableError as error:
             logger.warning("%s is not tried: %s", route.name, error)
-    timed = latency(
-        {route.name: predictor for route, predictor in predictors.items()},
-        images,
-        warmup_runs=WARMUP_RUNS,
-        runs=config.timing_runs,
-        threads=config.threads,
-    )
-    ways = []
-    for route, predictor in predictors.items():
+            continue
         check = reference.check(predictor)
+        problems = check.over_budget(config.budgets.of(route.arithmetic))
         ways.append(
             Way(
                 runtime=route.runtime,
                 file=route.file,
                 arithmetic=route.arithmetic,
                 check=check,
-                problems=tuple(check.over_budget(config.budgets.of(route.arithmetic))),
-                p50_ms=timed.latency[route.name]["total"].p50_ms,
+                problems=tuple(problems),
             )
         )
-    return CpuWays(cpu=timed.hardware.cpu, threads=config.threads, ways=tuple(ways))
+    return CpuWays(threads=config.threads, timing_runs=config.timing_runs, ways=tuple(ways))
 
 
 def open_best(
     manifest_path: Path, *, score_threshold: float, nms_iou: float, threads: int | None
 ) -> Predictor:
-    """The fastest way within its budget that the installed runtimes can run.
+    """The fastest way within its budget on this host, timed when it is first opened here.
 
     Args:
         manifest_path: manifest.json of the export stage, beside its files.
@@ -141,29 +126,36 @@ def open_best(
         UnavailableError: if no way of it can be run here.
     """
     try:
-        manifest = Manifest.model_validate_json(manifest_path.read_bytes())
+        cpu = Manifest.model_validate_json(manifest_path.read_bytes()).cpu
     except ValidationError as error:
         raise ValueError(
-            f"{manifest_path} is not a manifest of the export stage: {error}"
+            f"{manifest_path} is not a manifest of the export stage of this version: {error}"
         ) from error
     installed = [name for name in RUNTIMES if importlib.util.find_spec(name) is not None]
-    best = manifest.cpu.best(installed) if manifest.cpu else None
-    if manifest.cpu is None or best is None:
-        raise UnavailableError(
-            f"{manifest_path} names no way to run the model by {' or '.join(RUNTIMES)} that is "
-            "installed here; open its ONNX file instead, or export again on this host"
-        )
-    if manifest.cpu.cpu != (here := hardware().cpu):
-        logger.warning(
-            "%s was timed on %s, this is %s: another way may be faster here",
-            manifest_path,
-            manifest.cpu.cpu,
-            here,
-        )
-    return open_route(
+    routes = {
+        way.name: Route(way.runtime, way.file, way.arithmetic)
+        for way in (cpu.usable(installed) if cpu else ())
+    }
+    opened = partial(
+        open_route,
         manifest_path.parent,
-        Route(best.runtime, best.file, best.arithmetic),
         score_threshold=score_threshold,
         nms_iou=nms_iou,
         threads=threads,
     )
+    kept = kept_timings(timings_file(manifest_path, threads))
+    if kept is not None and kept.fastest in routes:
+        return opened(routes[kept.fastest])
+    predictors: dict[str, Predictor] = {}
+    for name, route in routes.items():
+        try:
+            predictors[name] = opened(route)
+        except UnavailableError as error:
+            logger.warning("%s of %s cannot be used here: %s", name, manifest_path, error)
+    if cpu is None or not predictors:
+        raise UnavailableError(
+            f"{manifest_path} names no way to run the model by {' or '.join(RUNTIMES)} that this "
+            "host can use; open its ONNX file instead, or export again on this host"
+        )
+    timings = measure(manifest_path, predictors, runs=cpu.timing_runs, threads=threads)
+    return predictors[timings.fastest]

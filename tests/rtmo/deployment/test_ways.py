@@ -1,11 +1,13 @@
 """Ways to run an export on a CPU."""
 
 import pytest
+from pydantic import ValidationError
 
 from rtmo.deployment import UnavailableError, load_predictor
 from rtmo.deployment.check import Accuracy, Reference
 from rtmo.deployment.config import ExportConfig
 from rtmo.deployment.engine_facts import RunStatus
+from rtmo.deployment.host_choice import HostTimings, timings_file
 from rtmo.deployment.manifest import CpuWays, Manifest, TensorRtStatus
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
@@ -25,28 +27,28 @@ def ways(exported, model, pictures) -> CpuWays:
         Route("openvino", "rtmo.onnx", "fp32"),
     ]
     config = ExportConfig(timing_runs=3, threads=1)
-    return try_routes(exported["complete"].parent, routes, reference, pictures, config)
+    return try_routes(exported["complete"].parent, routes, reference, config)
 
 
-def test_every_way_is_timed_and_held_against_torch(ways):
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Timings of this test alone."""
+    monkeypatch.setenv("RTMO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "ways"
+
+
+def test_every_way_is_held_against_torch(ways):
     assert [way.runtime for way in ways.ways] == ["onnxruntime", "openvino"]
     for way in ways.ways:
-        assert way.p50_ms > 0
         assert way.check.parity.people_matched > 10
         assert way.problems == ()
 
 
-def test_the_best_way_is_the_fastest_that_agrees_and_can_be_run(ways):
-    slow, fast = (
-        way.model_copy(update={"p50_ms": p50})
-        for way, p50 in zip(ways.ways, (20.0, 10.0), strict=True)
-    )
-    both = ways.model_copy(update={"ways": (slow, fast)})
-    assert both.best({"onnxruntime", "openvino"}) == fast
-    assert both.best({"onnxruntime"}) == slow
-    wrong = ways.model_copy(update={"ways": (slow, fast.model_copy(update={"problems": ("x",)}))})
-    assert wrong.best({"onnxruntime", "openvino"}) == slow
-    assert wrong.best({"openvino"}) is None
+def test_ways_that_do_not_agree_or_cannot_be_run_here_are_not_usable(ways):
+    good, bad = ways.ways[0], ways.ways[1].model_copy(update={"problems": ("x",)})
+    both = ways.model_copy(update={"ways": (good, bad)})
+    assert both.usable({"onnxruntime", "openvino"}) == [good]
+    assert both.usable({"openvino"}) == []
 
 
 def manifest_file(folder, cpu: CpuWays | None):
@@ -79,12 +81,65 @@ def test_a_manifest_opens_as_its_best_way(ways, exported, pictures):
         load_predictor(path, "cuda")
 
 
+def test_the_first_opening_times_all_ways_and_the_next_one_reads_that(
+    ways, exported, cache, caplog
+):
+    path = manifest_file(exported["complete"].parent, ways)
+    load_predictor(path, threads=1)
+    assert "timing 2 ways" in caplog.text
+    (kept,) = cache.iterdir()
+    timings = HostTimings.model_validate_json(kept.read_text())
+    assert set(timings.p50_ms) == {way.name for way in ways.ways}
+    assert all(p50 > 0 for p50 in timings.p50_ms.values())
+    for way, kind in zip(ways.ways, (OnnxPredictor, OpenVinoPredictor), strict=True):
+        fastest = timings.p50_ms | {way.name: 0.001}
+        kept.write_text(timings.model_copy(update={"p50_ms": fastest}).model_dump_json())
+        caplog.clear()
+        assert isinstance(load_predictor(path, threads=1), kind)
+        assert "timing" not in caplog.text
+
+
+def test_timings_are_taken_again_for_other_threads_another_manifest_or_a_damaged_file(
+    ways, exported, cache
+):
+    folder = exported["complete"].parent
+    path = manifest_file(folder, ways)
+    names = {timings_file(path, 1), timings_file(path, 2), timings_file(path, None)}
+    assert len(names) == 3
+    path = manifest_file(folder, ways.model_copy(update={"timing_runs": 2}))
+    assert timings_file(path, 1) not in names
+    load_predictor(path, threads=1)
+    (kept,) = cache.iterdir()
+    kept.write_text("{")
+    load_predictor(path, threads=1)
+    assert HostTimings.model_validate_json(kept.read_text()).p50_ms
+
+
+def test_a_cache_that_cannot_be_written_only_warns(ways, exported, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RTMO_CACHE", str(tmp_path / "file"))
+    path = manifest_file(exported["complete"].parent, ways)
+    assert load_predictor(path, threads=1).score_threshold == 0.1
+    assert "cannot be written" in caplog.text
+
+
 def test_a_manifest_without_ways_is_unavailable_and_other_json_is_refused(tmp_path):
     with pytest.raises(UnavailableError, match="names no way"):
         load_predictor(manifest_file(tmp_path, None))
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match="not a manifest"):
         load_predictor(tmp_path / "other.json")
+
+
+def test_a_manifest_of_a_former_version_is_read_without_its_times(ways):
+    former = ways.model_dump(mode="json")
+    del former["timing_runs"]
+    former["cpu"] = "some processor"
+    for way in former["ways"]:
+        way["p50_ms"] = 12.5
+    assert CpuWays.model_validate(former).ways == ways.ways
+    with pytest.raises(ValidationError):
+        CpuWays.model_validate({**former, "ways": ["no way"]})
 
 
 def test_openvino_computes_in_the_type_that_was_asked_for(exported):
