@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rtmo.deployment.metadata import MetadataError, Padding, input_size
-from rtmo.deployment.official_files import fetch_official, fetch_official_onnx, official_file
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
+from rtmo.deployment.published import open_published
+from rtmo.deployment.published_files import Wanted
 from rtmo.deployment.runners import Device, Predictor, TorchPredictor, UnavailableError
 from rtmo.skeleton import Skeleton
 
@@ -36,8 +37,7 @@ def load_predictor(
     Args:
         path: .safetensors, official .pth, .onnx, OpenVINO .xml or TensorRT .engine; manifest.json
             of an export, whose best way to run on a CPU is opened; or the name of a published model
-            such as `rtmo-s-body7`, which is fetched once (`official_files`): its weights, or its
-            ONNX file where torch is not installed.
+            such as `rtmo-s-body7`, which is fetched and converted once (`published`).
         device: `auto` takes a GPU when the runtime has one; `cuda` fails without one.
         score_threshold: people must score above this.
         nms_iou: box IoU above which the lower-scored of two people is dropped.
@@ -58,7 +58,8 @@ def load_predictor(
     """
     path = Path(path)
     if not path.suffix and not path.exists():
-        path, skeleton = _published(str(path), skeleton)
+        wanted = Wanted(score_threshold, nms_iou, threads, padding)
+        return _of_skeleton(open_published(str(path), device, wanted), skeleton, str(path))
     if path.suffix not in SUFFIXES:
         raise ValueError(
             f"{path} is not a model file: its suffix must be one of {', '.join(SUFFIXES)}"
@@ -89,19 +90,21 @@ def load_predictor(
             predictor = _torch_predictor(
                 path, device, **thresholds, threads=threads, padding=padding
             )
+    return _of_skeleton(predictor, skeleton, str(path))
+
+
+def _of_skeleton(predictor: Predictor, skeleton: Skeleton | None, source: str) -> Predictor:
+    """The predictor, if it is for the skeleton that was given.
+
+    Raises:
+        MetadataError: if it is for another one.
+    """
     if skeleton is not None and skeleton != predictor.skeleton:
         raise MetadataError(
-            f"{path} was made for skeleton {predictor.skeleton.name!r}, but skeleton "
+            f"{source} was made for skeleton {predictor.skeleton.name!r}, but skeleton "
             f"{skeleton.name!r} was given; leave it out to use the file's own"
         )
     return predictor
-
-
-def _published(name: str, skeleton: Skeleton | None) -> tuple[Path, Skeleton | None]:
-    """A published model's weights, or its ONNX file and skeleton where torch is not installed."""
-    if _has_torch():
-        return fetch_official(name), skeleton
-    return fetch_official_onnx(name), official_file(name).skeleton
 
 
 def _has_torch() -> bool:

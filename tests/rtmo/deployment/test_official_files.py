@@ -77,13 +77,6 @@ def test_checksums_agree_with_the_names():
         assert f"-{entry.sha256_start[:8]}_" in entry.file
 
 
-def test_a_name_becomes_a_predictor(published, mirror):
-    predict = load_predictor("rtmo-t-test", "cpu", score_threshold=0.001)
-    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    assert predict(image).keypoints_xy.shape[1:] == (17, 2)
-    assert predict.framing.input_size == 416
-
-
 def test_a_fetched_file_is_kept(published, mirror):
     first = fetch_official("rtmo-t-test", PATIENCE)
     next(mirror.iterdir()).unlink()
