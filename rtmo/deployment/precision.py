@@ -19,7 +19,7 @@ NETWORK = ("backbone", "neck", "head")
 """First words of the names of nodes that may leave float32."""
 
 ISLANDS = {
-    "dcc/": "keypoints: phases of the bin encodings, softmax and expectations over bins",
+    "dcc": "keypoints: phases of the bin encodings, softmax and expectations over bins",
     "keep/": "NMS: overlaps and places of kept people",
     "arrange/": "output: coordinates in input pixels, which float16 knows to 0.5 px above 512",
     "/": "boxes: exponentials and coordinates in input pixels, and the scores that order them",
