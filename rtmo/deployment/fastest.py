@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from rtmo.deployment.runners import Predictor, UnavailableError
 WARMUP_RUNS, RUNS = 2, 10
 
 Opener = Callable[[], Predictor]
+
+logger = logging.getLogger(__name__)
 
 
 class Host(Config):
@@ -95,6 +98,7 @@ def choose_fastest(
     problem_of: Callable[[Predictor], str],
     images: Sequence[NDArray[Any]],
     host: Host,
+    runs: int = RUNS,
 ) -> Choice:
     """Open every way, leave out what is not right, time the others in turns.
 
@@ -104,6 +108,7 @@ def choose_fastest(
         problem_of: why a predictor may not be used, empty if it may.
         images: BGR uint8 pictures to time on.
         host: recorded.
+        runs: counted runs of each way.
 
     Raises:
         UnavailableError: if no way can be used; the message has the problem of each.
@@ -127,7 +132,7 @@ def choose_fastest(
         predictors,
         images,
         warmup_runs=WARMUP_RUNS,
-        runs=RUNS,
+        runs=runs,
         threads=host.threads or host.logical_cpus,
     ).latency
     ways = [TimedWay(name=name, p50_ms=timed[name]["total"].p50_ms) for name in predictors]
@@ -137,17 +142,23 @@ def choose_fastest(
 
 
 def remember(choice: Choice, path: Path) -> None:
-    """Write a choice where `recall` finds it; a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a choice where `recall` finds it; a reader never sees half of it.
+
+    Where it cannot be written, it is made again the next time, and a warning says so.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(choice.model_dump_json(indent=1) + "\n")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(choice.model_dump_json(indent=1) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        logger.warning("%s cannot be written (%s): the next opening times again", path, error)
 
 
 def recall(path: Path, host: Host) -> Choice | None:
     """The choice that was made on this host; None if there is none that can be read."""
     try:
         choice = Choice.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError, json.JSONDecodeError):
+    except (OSError, ValidationError, json.JSONDecodeError):
         return None
     return choice if choice.host == host else None

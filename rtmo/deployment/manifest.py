@@ -90,7 +90,7 @@ class Way(Config):
 
 
 class CpuWays(Config):
-    """Ways to run the model on a CPU. Which is the fastest is the host's (`host_choice`)."""
+    """Ways to run the model on a CPU. Which is the fastest is the host's (`fastest`)."""
 
     threads: int
     """Of each runtime while it was held against torch."""

@@ -9,13 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rtmo.deployment.check import Reference
 from rtmo.deployment.config import ExportConfig
-from rtmo.deployment.host_choice import kept_timings, measure, timings_file
-from rtmo.deployment.manifest import CpuWays, Manifest, Way
+from rtmo.deployment.fastest import choose_fastest, recall, remember, this_host
+from rtmo.deployment.latency import hardware
+from rtmo.deployment.manifest import CpuWays, Manifest, Way, file_sha256
 from rtmo.deployment.metadata import Arithmetic
+from rtmo.deployment.official_files import cache_folder
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
 from rtmo.deployment.runners import Predictor, UnavailableError
@@ -132,30 +136,43 @@ def open_best(
             f"{manifest_path} is not a manifest of the export stage of this version: {error}"
         ) from error
     installed = [name for name in RUNTIMES if importlib.util.find_spec(name) is not None]
-    routes = {
-        way.name: Route(way.runtime, way.file, way.arithmetic)
+    openers = {
+        way.name: partial(
+            open_route,
+            manifest_path.parent,
+            Route(way.runtime, way.file, way.arithmetic),
+            score_threshold=score_threshold,
+            nms_iou=nms_iou,
+            threads=threads,
+        )
         for way in (cpu.usable(installed) if cpu else ())
     }
-    opened = partial(
-        open_route,
-        manifest_path.parent,
-        score_threshold=score_threshold,
-        nms_iou=nms_iou,
-        threads=threads,
-    )
-    kept = kept_timings(timings_file(manifest_path, threads))
-    if kept is not None and kept.fastest in routes:
-        return opened(routes[kept.fastest])
-    predictors: dict[str, Predictor] = {}
-    for name, route in routes.items():
-        try:
-            predictors[name] = opened(route)
-        except UnavailableError as error:
-            logger.warning("%s of %s cannot be used here: %s", name, manifest_path, error)
-    if cpu is None or not predictors:
+    if cpu is None or not openers:
         raise UnavailableError(
             f"{manifest_path} names no way to run the model by {' or '.join(RUNTIMES)} that this "
             "host can use; open its ONNX file instead, or export again on this host"
         )
-    timings = measure(manifest_path, predictors, runs=cpu.timing_runs, threads=threads)
-    return predictors[timings.fastest]
+    host = this_host(threads)
+    name = f"{file_sha256(manifest_path)[:32]}-{host.digest}.json"
+    memory = cache_folder() / "ways" / name
+    choice = recall(memory, host)
+    if choice is None:
+        logger.warning(
+            "timing %d ways to run %s on this CPU, once; load average %.1f",
+            len(openers),
+            manifest_path,
+            hardware().load_average,
+        )
+        choice = choose_fastest(openers, _no_problem, [_noise()], host, cpu.timing_runs)
+        remember(choice, memory)
+    return openers[choice.usable[0]]()
+
+
+def _no_problem(_predictor: Predictor) -> str:
+    """Every way of a manifest was held against torch when it was exported."""
+    return ""
+
+
+def _noise() -> NDArray[np.uint8]:
+    """A picture to time on, as large as the usual ones."""
+    return np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ from rtmo.deployment import UnavailableError, load_predictor
 from rtmo.deployment.check import Accuracy, Reference
 from rtmo.deployment.config import ExportConfig
 from rtmo.deployment.engine_facts import RunStatus
-from rtmo.deployment.host_choice import HostTimings, timings_file
+from rtmo.deployment.fastest import Choice
 from rtmo.deployment.manifest import CpuWays, Manifest, TensorRtStatus
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
@@ -16,6 +16,7 @@ from rtmo.deployment.runners import TorchPredictor
 from rtmo.deployment.ways import Route, try_routes
 
 INPUT_SIZE = 224
+KINDS = (OnnxPredictor, OpenVinoPredictor)
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +89,14 @@ def test_the_first_opening_times_all_ways_and_the_next_one_reads_that(
     load_predictor(path, threads=1)
     assert "timing 2 ways" in caplog.text
     (kept,) = cache.iterdir()
-    timings = HostTimings.model_validate_json(kept.read_text())
-    assert set(timings.p50_ms) == {way.name for way in ways.ways}
-    assert all(p50 > 0 for p50 in timings.p50_ms.values())
-    for way, kind in zip(ways.ways, (OnnxPredictor, OpenVinoPredictor), strict=True):
-        fastest = timings.p50_ms | {way.name: 0.001}
-        kept.write_text(timings.model_copy(update={"p50_ms": fastest}).model_dump_json())
+    choice = Choice.model_validate_json(kept.read_text())
+    assert set(choice.usable) == {way.name for way in ways.ways}
+    assert all(way.p50_ms > 0 for way in choice.ways)
+    kinds = {way.name: kind for way, kind in zip(ways.ways, KINDS, strict=True)}
+    for order in (choice.ways, choice.ways[::-1]):
+        kept.write_text(choice.model_copy(update={"ways": order}).model_dump_json())
         caplog.clear()
-        assert isinstance(load_predictor(path, threads=1), kind)
+        assert isinstance(load_predictor(path, threads=1), kinds[order[0].name])
         assert "timing" not in caplog.text
 
 
@@ -104,15 +105,16 @@ def test_timings_are_taken_again_for_other_threads_another_manifest_or_a_damaged
 ):
     folder = exported["complete"].parent
     path = manifest_file(folder, ways)
-    names = {timings_file(path, 1), timings_file(path, 2), timings_file(path, None)}
-    assert len(names) == 3
-    path = manifest_file(folder, ways.model_copy(update={"timing_runs": 2}))
-    assert timings_file(path, 1) not in names
     load_predictor(path, threads=1)
     (kept,) = cache.iterdir()
     kept.write_text("{")
     load_predictor(path, threads=1)
-    assert HostTimings.model_validate_json(kept.read_text()).p50_ms
+    assert Choice.model_validate_json(kept.read_text()).usable
+    load_predictor(path, threads=2)
+    assert len(list(cache.iterdir())) == 2
+    path = manifest_file(folder, ways.model_copy(update={"timing_runs": 2}))
+    load_predictor(path, threads=1)
+    assert len(list(cache.iterdir())) == 3
 
 
 def test_a_cache_that_cannot_be_written_only_warns(ways, exported, tmp_path, monkeypatch, caplog):
