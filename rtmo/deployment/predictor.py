@@ -83,7 +83,7 @@ def load_predictor(
 
             predictor = EnginePredictor(path, **thresholds)
         case ".json":
-            from rtmo.deployment.ways import open_best
+            from rtmo.deployment.best_way import open_best
 
             predictor = open_best(path, **thresholds, threads=threads)
         case _:
