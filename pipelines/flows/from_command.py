@@ -46,8 +46,21 @@ def _run_with_temporary_server(paths: Paths, target: str) -> PipelineReport:
         with temporary_settings({PREFECT_API_URL: server.address}):
             state: State[Any] = pipeline(target, return_state=True)
             _wait_until_recorded(state, target)
+            _send_the_rest()
             report: PipelineReport = state.result()
             return report
+
+
+def _send_the_rest() -> None:
+    """Let Prefect's background senders finish while the server is there.
+
+    Left to the end of the process, they would try to reach the ended server for a minute.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for sender in (APILogWorker, EventsWorker):
+        sender.drain_all(timeout=RECORD_PATIENCE_S)
 
 
 def _wait_until_recorded(state: State[Any], target: str) -> None:
