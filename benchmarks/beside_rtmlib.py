@@ -1,10 +1,12 @@
 """One exported file in rtmlib and in our predictor: the same people, and how long each takes.
 
-    python -m benchmarks.beside_rtmlib models/export/rtmo.onnx PICTURES --runs 60
+    python -m benchmarks.beside_rtmlib models/export/rtmo.onnx PICTURES --runs 60 \
+        --int8 models/export/variants/rtmo-int8-cpu.onnx
 
 rtmlib comes from PyPI into a folder of its own, without dependencies, and runs in a process of its
 own with this interpreter's numpy, OpenCV and ONNX Runtime, so that both sides have the same ones.
-Pictures are timed in turns, decoded picture in, people out, FP32. For the comparison of people our
+Pictures are timed in turns, decoded picture in, people out, all in FP32 except the INT8 file of the
+same weights, where one is given, which OpenVINO runs. For the comparison of people our
 predictor uses rtmlib's top-left letterbox; for the time it uses its own, trimmed and square.
 Writes a raw log.
 rtmlib suppresses once more with boxes one pixel larger; people it loses that way are counted apart.
@@ -29,6 +31,7 @@ from numpy.typing import NDArray
 from benchmarks import raw_log
 from benchmarks.raw_log import RawLog
 from benchmarks.tables import table
+from rtmo.deployment.openvino_runner import OpenVinoPredictor
 from rtmo.deployment.pictures import find_pictures, read_picture
 from rtmo.deployment.postprocess import box_iou
 from rtmo.deployment.predictor import load_predictor
@@ -89,7 +92,9 @@ class Agreement:
                 self.borderline += 1
 
 
-def compare(model: Path, pictures: Sequence[Picture], runs: int, ask: Callable) -> RawLog:
+def compare(
+    model: Path, int8: Path | None, pictures: Sequence[Picture], runs: int, ask: Callable
+) -> RawLog:
     """Run both sides in turns."""
     measurement = raw_log.begin("beside_rtmlib")
     load = {"score_threshold": SCORE_THRESHOLD, "nms_iou": NMS_IOU}
@@ -97,6 +102,8 @@ def compare(model: Path, pictures: Sequence[Picture], runs: int, ask: Callable) 
         "ours, padding trimmed": load_predictor(model, "cpu", **load, padding="stride"),
         "ours, square": load_predictor(model, "cpu", **load),
     }
+    if int8 is not None:
+        sides["ours, INT8, padding trimmed"] = OpenVinoPredictor(int8, **load, padding="stride")
     corner = load_predictor(model, "cpu", **load)
     corner.framing = replace(corner.framing, letterbox="top_left")
     agreement = Agreement()
@@ -106,7 +113,8 @@ def compare(model: Path, pictures: Sequence[Picture], runs: int, ask: Callable) 
     times: dict[str, list[float]] = {name: [] for name in names}
     for run in range(runs):
         picture = pictures[run % len(pictures)]
-        for name in names[run % 3 :] + names[: run % 3]:
+        first = run % len(names)
+        for name in names[first:] + names[:first]:
             if name == "rtmlib":
                 times[name].append(ask(picture)[0])
             else:
@@ -142,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("pictures", type=Path)
+    parser.add_argument("--int8", type=Path, help="INT8 file for OpenVINO of the same weights")
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--most", type=int, default=24, help="pictures at most")
     arguments = parser.parse_args()
@@ -166,7 +175,7 @@ def main() -> None:
             )
             with listener.accept() as pipe:
                 chosen = oblong[: arguments.most]
-                log = compare(arguments.model, chosen, arguments.runs, _ask(pipe))
+                log = compare(arguments.model, arguments.int8, chosen, arguments.runs, _ask(pipe))
                 print(table_of(log))
                 pipe.send(None)
             other.wait(timeout=30)

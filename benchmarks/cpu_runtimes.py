@@ -92,12 +92,12 @@ def write_files(model: RTMO, batches: list[np.ndarray], folder: Path) -> dict[st
     files = {
         "complete": folder / "rtmo.onnx",
         "raw": folder / "rtmo-raw.onnx",
-        "int8": folder / "rtmo-raw-int8-cpu.onnx",
+        "int8": folder / "rtmo-int8-cpu.onnx",
     }
     for form in ("complete", "raw"):
         metadata = ModelMetadata(skeleton=model.skeleton, input_size=INPUT_SIZE, form=form)
         export_onnx(model, files[form], metadata)
-    write_int8(files["raw"], files["int8"], batches, "uint8", folder / "ranges.json")
+    write_int8(files["complete"], files["int8"], batches, "uint8")
     return files
 
 
@@ -118,12 +118,13 @@ def open_all(files: dict[str, Path], threads: int, threshold: float) -> dict[str
         YARDSTICK: lambda pixels: raw.run(None, {"input": pixels}),
         "onnxruntime fp32, complete": OnnxPredictor(files["complete"], "cpu", **common).infer,
         "onnxruntime fp32, raw and NMS": OnnxPredictor(files["raw"], "cpu", **common).infer,
+        "openvino fp32, complete": OpenVinoPredictor(files["complete"], **common).infer,
         "openvino fp32, raw and NMS": OpenVinoPredictor(files["raw"], **common).infer,
         "openvino bf16, raw and NMS": OpenVinoPredictor(
             files["raw"], **common, float_type="bf16"
         ).infer,
-        "openvino int8, raw and NMS": OpenVinoPredictor(files["int8"], **common).infer,
-        "openvino int8 and bf16, raw and NMS": OpenVinoPredictor(
+        "openvino int8, complete": OpenVinoPredictor(files["int8"], **common).infer,
+        "openvino int8 and bf16, complete": OpenVinoPredictor(
             files["int8"], **common, float_type="bf16"
         ).infer,
     }

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rtmo.deployment.fastest import choose_fastest, recall, remember, this_host
 from rtmo.deployment.latency import hardware
 from rtmo.deployment.manifest import Manifest, file_sha256
+from rtmo.deployment.metadata import Padding
 from rtmo.deployment.official_files import cache_folder
 from rtmo.deployment.runners import Predictor, UnavailableError
 from rtmo.deployment.ways import Route, open_route
@@ -25,7 +26,12 @@ logger = logging.getLogger(__name__)
 
 
 def open_best(
-    manifest_path: Path, *, score_threshold: float, nms_iou: float, threads: int | None
+    manifest_path: Path,
+    *,
+    score_threshold: float,
+    nms_iou: float,
+    threads: int | None,
+    padding: Padding,
 ) -> Predictor:
     """The fastest way within its budget on this host, timed when it is first opened here.
 
@@ -34,6 +40,7 @@ def open_best(
         score_threshold: people must score above this.
         nms_iou: box IoU above which the lower-scored of two people is dropped.
         threads: CPU threads; None leaves it to the runtime.
+        padding: how far pictures are padded.
 
     Raises:
         ValueError: if the file is not such a manifest.
@@ -54,6 +61,7 @@ def open_best(
             score_threshold=score_threshold,
             nms_iou=nms_iou,
             threads=threads,
+            padding=padding,
         )
         for way in (cpu.usable(installed) if cpu else ())
     }
@@ -63,7 +71,7 @@ def open_best(
             "host can use; open its ONNX file instead, or export again on this host"
         )
     host = this_host(threads)
-    name = f"{file_sha256(manifest_path)[:32]}-{host.digest}.json"
+    name = f"{file_sha256(manifest_path)[:32]}-{padding}-{host.digest}.json"
     memory = cache_folder() / "ways" / name
     choice = recall(memory, host)
     if choice is None:

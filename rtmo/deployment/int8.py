@@ -1,4 +1,4 @@
-"""INT8 by explicit Q/DQ nodes: convolutions of backbone and neck; everything else float32.
+"""INT8 by explicit Q/DQ nodes: most convolutions; everything else stays float32.
 
 Weights are int8, symmetric, one scale per output channel. Activations are quantised where a
 convolution reads them, in one of two ways, because the runtimes want different ones: TensorRT
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import onnx
 
+from rtmo.deployment.bias_correction import correct_biases
 from rtmo.deployment.postprocess import Floats
 from rtmo.deployment.precision import islands_of, save_variant
 from rtmo.deployment.variant_facts import Island
@@ -29,26 +31,28 @@ PERCENTILE = 99.999
 """Share of calibration values, percent, that lies inside the range of its quantised value."""
 
 QUANTISED = (
-    "backbone.stage",
-    "neck.lateral",
-    "neck.top_down",
-    "neck.downsample",
-    "neck.bottom_up",
+    "backbone.stage*",
+    "neck.lateral*",
+    "neck.top_down*",
+    "neck.downsample*",
+    "neck.bottom_up*",
+    "head.levels.*.cls_convs*",
+    "head.levels.*.pose_convs*",
 )
-"""First words of the names of convolutions that are quantised."""
+"""Patterns of the names of convolutions that are quantised."""
 
 KEPT_FLOAT = {
-    "backbone.stem": "first convolution: it reads pixels, and its error reaches everything",
-    "neck.input_proj": "projections into the neck: no activation bounds their range",
-    "neck.encoder": "attention over the coarsest map: matrix products, not convolutions",
-    "neck.projector": "last maps before the head: no activation bounds their range",
-    "head": "scores, boxes and pose vectors: an error there is an error of the result",
+    "backbone.stem*": "first convolution: it reads pixels, and its error reaches everything",
+    "neck.input_proj*": "projections into the neck: no activation bounds their range",
+    "neck.encoder*": "attention over the coarsest map: matrix products, not convolutions",
+    "neck.projector*": "last maps before the head: no activation bounds their range",
+    "head.levels.*.out_*": "scores and boxes: an error there is an error of the result",
 }
-"""First words of the names of nodes of the network that stay float32 -> reason."""
+"""Patterns of the names of nodes of the network that stay float32 -> reason."""
 
 
 def write_int8(
-    source: Path, target: Path, batches: Iterable[Floats], activations: Activations, ranges: Path
+    source: Path, target: Path, batches: Sequence[Floats], activations: Activations
 ) -> dict[str, Island]:
     """Write a float32 file's INT8 variant; returns what stays float32 in it.
 
@@ -57,8 +61,6 @@ def write_int8(
         target: .onnx file to write.
         batches: network inputs of training pictures, which set the ranges.
         activations: `int8` for TensorRT, `uint8` for CPUs.
-        ranges: file (.json) for the ranges of the values, so that they are measured once per
-            source: read where it exists, else written.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -66,7 +68,7 @@ def write_int8(
     convolutions = [
         node.name
         for node in model.graph.node
-        if node.op_type == "Conv" and node.name.startswith(QUANTISED)
+        if node.op_type == "Conv" and any(fnmatch(node.name, part) for part in QUANTISED)
     ]
     with TemporaryDirectory() as folder, _quiet_quantiser():
         quantised = Path(folder) / target.name
@@ -81,7 +83,6 @@ def write_int8(
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QInt8 if activations == "int8" else QuantType.QUInt8,
             calibrate_method=CalibrationMethod.Percentile,
-            calibration_cache_path=ranges,
             extra_options={
                 "ActivationSymmetric": activations == "int8",
                 "CalibPercentile": PERCENTILE,
@@ -91,25 +92,34 @@ def write_int8(
                 "OpTypesToExcludeOutputQuantization": ["Conv"],
             },
         )
-        save_variant(onnx.load(quantised), target, "int8")
+        variant = onnx.load(quantised)
+    correct_biases(variant, source, batches)
+    save_variant(variant, target, "int8")
     return islands_of(model) | {
-        prefix: Island(reason=reason, nodes=count)
-        for prefix, reason in KEPT_FLOAT.items()
-        if (count := sum(node.name.startswith(prefix) for node in model.graph.node))
+        pattern: Island(reason=reason, nodes=count)
+        for pattern, reason in KEPT_FLOAT.items()
+        if (count := sum(fnmatch(node.name, pattern) for node in model.graph.node))
     }
 
 
 @contextmanager
 def _quiet_quantiser() -> Iterator[None]:
-    """Silence what the quantiser prints, and its advice to fold the graph first: it is folded."""
+    """Silence what the quantiser prints, and its advice to fold the graph first: it is folded.
+
+    ONNX Runtime's sessions of it remark on overridable initialisers.
+    """
+    import onnxruntime
+
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
+    onnxruntime.set_default_logger_severity(3)
     try:
         with redirect_stdout(io.StringIO()):
             yield
     finally:
         root.setLevel(level)
+        onnxruntime.set_default_logger_severity(2)  # its own default: warnings
 
 
 def _batch_reader(batches: Iterable[Floats]) -> Any:  # noqa: ANN401 - the library has no types

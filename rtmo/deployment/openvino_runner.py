@@ -7,13 +7,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from rtmo.deployment.framing import Framing
-from rtmo.deployment.metadata import ModelMetadata, metadata_from_properties
+from rtmo.deployment.metadata import ModelMetadata, Padding, metadata_from_properties
 from rtmo.deployment.postprocess import Floats, InputPeople, people_of_outputs
 from rtmo.deployment.runners import Predictor, UnavailableError
 
 FloatType = Literal["f32", "bf16"]
 """What OpenVINO computes float32 operators in."""
+
+OUR_SELECTION = "keep/"
+"""Beginning of the names of the nodes that select people in files of ours (`onnx_selection`)."""
+NMS_IOU_INPUT, SCORE_THRESHOLD_INPUT = 3, 4
+"""Of the operator NonMaxSuppression."""
 
 
 @cache
@@ -30,7 +37,7 @@ def _core() -> Any:  # noqa: ANN401 - OpenVINO states no types
 
 
 class OpenVinoPredictor(Predictor):
-    """An OpenVINO model (.xml and .bin) or our ONNX file; the raw form takes any threshold."""
+    """Our ONNX file, or an OpenVINO model (.xml and .bin) that was made of one."""
 
     def __init__(
         self,
@@ -39,6 +46,7 @@ class OpenVinoPredictor(Predictor):
         score_threshold: float = 0.1,
         nms_iou: float = 0.65,
         threads: int | None = None,
+        padding: Padding = "square",
         float_type: FloatType = "f32",
     ) -> None:
         """Open and compile the file for the CPU.
@@ -49,14 +57,16 @@ class OpenVinoPredictor(Predictor):
             score_threshold: people must score above this.
             nms_iou: box IoU above which the lower-scored of two people is dropped.
             threads: CPU threads; None leaves it to OpenVINO.
+            padding: how far pictures are padded; `stride` needs a file of dynamic height and width.
             float_type: what float32 operators are computed in. OpenVINO would choose bf16 by
                 itself on CPUs that have it; here it does only when asked.
 
         Raises:
             UnavailableError: if this CPU does not have that type.
             MetadataError: if the file does not say what it is.
-            ValueError: if OpenVINO cannot read the file, or if it has the complete form and the
-                thresholds are not those baked in (a higher score threshold is fine).
+            ValueError: if OpenVINO cannot read the file, if it has a fixed input size and `padding`
+                is `stride`, or if it is a foreign file with other thresholds baked in (a higher
+                score threshold is fine).
         """
         core = _core()
         try:
@@ -65,10 +75,18 @@ class OpenVinoPredictor(Predictor):
             raise ValueError(f"{path} is not a readable OpenVINO model: {error}") from error
         properties = _openvino_properties(model)
         self.metadata = metadata_from_properties(properties, str(path))
-        if self.metadata.form == "complete":
+        if self.metadata.form == "complete" and not _set_thresholds(
+            model, score_threshold, nms_iou
+        ):
             _require_above_baked(self.metadata, score_threshold, nms_iou, str(path))
+        if padding == "stride" and model.input(0).partial_shape[2].is_static:
+            raise ValueError(
+                f"{path} takes inputs of {model.input(0).partial_shape} only, so padding cannot be "
+                "trimmed to the stride; use padding 'square', or the complete form (rtmo.onnx)"
+            )
         super().__init__(
-            self.metadata.skeleton, Framing(self.metadata.input_size, self.metadata.letterbox)
+            self.metadata.skeleton,
+            Framing(self.metadata.input_size, self.metadata.letterbox, padding),
         )
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
@@ -100,10 +118,31 @@ class OpenVinoPredictor(Predictor):
         )
 
 
+def _set_thresholds(model: Any, score_threshold: float, nms_iou: float) -> bool:  # noqa: ANN401
+    """Put thresholds into the complete form of ours; whether the model is one.
+
+    ONNX Runtime takes them as inputs with defaults. OpenVINO makes constants of such inputs when it
+    reads the file, so they are exchanged before the model is compiled.
+    """
+    from openvino import opset13 as operators
+
+    for node in model.get_ops():
+        name, kind = node.get_friendly_name(), node.get_type_name()
+        if kind == "NonMaxSuppression" and name.startswith(OUR_SELECTION):
+            for place, value in (
+                (NMS_IOU_INPUT, nms_iou),
+                (SCORE_THRESHOLD_INPUT, score_threshold),
+            ):
+                constant = operators.constant(np.array([value], dtype=np.float32))
+                node.input(place).replace_source_output(constant.output(0))
+            return True
+    return False
+
+
 def _require_above_baked(
     metadata: ModelMetadata, score_threshold: float, nms_iou: float, source: str
 ) -> None:
-    """Refuse thresholds that a runtime with constant defaults cannot reach.
+    """Refuse thresholds that a foreign file, whose graph is not known here, does not have.
 
     Raises:
         ValueError: if the score threshold is below the file's or the NMS threshold is another one.
@@ -112,8 +151,8 @@ def _require_above_baked(
     if score_threshold < baked[0] or nms_iou != baked[1]:
         raise ValueError(
             f"{source} has score threshold {baked[0]} and NMS IoU {baked[1]} baked in; got "
-            f"{score_threshold} and {nms_iou}. Use at least that score and that IoU, or convert "
-            "rtmo-raw.onnx, whose thresholds are free"
+            f"{score_threshold} and {nms_iou}. Use at least that score and that IoU, or open the "
+            "file with ONNX Runtime or torch"
         )
 
 

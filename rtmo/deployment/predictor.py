@@ -19,7 +19,6 @@ TORCH_SUFFIXES = (".safetensors", ".pth")
 """Those of them that only torch runs."""
 
 CPU_ONLY = (".xml", ".json")
-ONE_SIZE = (".xml", ".json", ".engine")
 
 
 def load_predictor(
@@ -47,7 +46,7 @@ def load_predictor(
             for the whole process, so it is set there.
         padding: `square` as the model was trained and measured, or `stride`: only up to the next
             multiple of 32 pixels, which is faster (docs/decisions/trimmed-input.md). The latter
-            needs weights, or an ONNX file of dynamic height and width.
+            needs a model of dynamic height and width: weights, the complete form, a manifest.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -76,7 +75,11 @@ def load_predictor(
             )
         case ".xml":
             predictor = OpenVinoPredictor(
-                path, score_threshold=score_threshold, nms_iou=nms_iou, threads=threads
+                path,
+                score_threshold=score_threshold,
+                nms_iou=nms_iou,
+                threads=threads,
+                padding=padding,
             )
         case ".engine":
             from rtmo.deployment.engine_runner import EnginePredictor
@@ -85,7 +88,7 @@ def load_predictor(
         case ".json":
             from rtmo.deployment.best_way import open_best
 
-            predictor = open_best(path, **thresholds, threads=threads)
+            predictor = open_best(path, **thresholds, threads=threads, padding=padding)
         case _:
             predictor = _torch_predictor(
                 path, device, **thresholds, threads=threads, padding=padding
@@ -125,10 +128,8 @@ def _require_possible(path: Path, device: Device, padding: Padding) -> None:
         )
     if device == "cuda" and path.suffix in CPU_ONLY:
         raise UnavailableError(f"{path} is run on the CPU (by OpenVINO, say), not on a GPU")
-    if padding == "stride" and path.suffix in ONE_SIZE:
-        raise ValueError(
-            f"{path} has one input size; use padding 'square' with OpenVINO, manifests and engines"
-        )
+    if padding == "stride" and path.suffix == ".engine":
+        raise ValueError(f"{path} has one input size; use padding 'square' with engines")
 
 
 def _torch_predictor(

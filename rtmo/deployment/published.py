@@ -29,7 +29,7 @@ from rtmo.deployment.fastest import Choice, Host, choose_fastest, recall, rememb
 from rtmo.deployment.latency import hardware
 from rtmo.deployment.official_files import cache_folder
 from rtmo.deployment.parity import compare_people
-from rtmo.deployment.published_files import LOWEST_SCORE, PublishedModel, Wanted, Way, has
+from rtmo.deployment.published_files import PublishedModel, Wanted, Way, has
 from rtmo.deployment.runners import Device, Predictor, UnavailableError
 from rtmo.synthetic import SyntheticConfig, generate
 
@@ -37,6 +37,8 @@ DRAWN = SyntheticConfig(num_images={"check": 4}, width=640, height=480)
 """Pictures of drawn people to compare and time on; there are no others at a first use."""
 PEOPLE = 20
 """Compared, in all those pictures: the score threshold is set so that as many are found."""
+LOWEST_SCORE = 0.01
+"""Score above which candidates for those people are looked at."""
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Drivers of NVIDIA, AMD and Windows' subsystem for Linux."""
 

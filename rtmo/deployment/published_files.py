@@ -25,10 +25,6 @@ from rtmo.deployment.runners import Device, Predictor, TorchPredictor
 
 CONVERSION = 1
 """Part of the names of converted files; raise it when older ones must not be used any more."""
-LOWEST_SCORE = 0.01
-"""Threshold inside the converted file. OpenVINO cannot go below it, and takes the time that all the
-people above it take; ONNX Runtime sets its own."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -85,7 +81,6 @@ class PublishedModel:
             skeleton=self.official.skeleton,
             input_size=self.official.input_size,
             form="complete",
-            score_threshold=LOWEST_SCORE,
             size=self.official.size,
             dataset=self.official.trained_on,
         )
@@ -99,7 +94,7 @@ class PublishedModel:
     def ways(self, padding: Padding) -> Mapping[str, Way]:
         """What a CPU can open with what is installed and converted; the first is the yardstick."""
         ways: dict[str, Way] = {}
-        has_openvino = has("openvino") and padding == "square"
+        has_openvino = has("openvino")
         if has("torch"):
             ways["torch"] = lambda wanted: self.in_torch(wanted, "cpu")
         if self.converted.is_file():
@@ -111,7 +106,7 @@ class PublishedModel:
             ways["ONNX Runtime, published file"] = lambda wanted: self.in_onnx_runtime(
                 wanted, "cpu"
             )
-            if has_openvino:
+            if has_openvino and padding == "square":
                 ways["OpenVINO, published file"] = self._published_in_openvino
         return ways
 
@@ -184,6 +179,7 @@ def _openvino(path: Path, wanted: Wanted) -> Predictor:
         score_threshold=wanted.score_threshold,
         nms_iou=wanted.nms_iou,
         threads=wanted.threads,
+        padding=wanted.padding,
     )
 
 

@@ -62,9 +62,9 @@ def make_variants(
     calibration: Sequence[Floats],
     config: ExportConfig,
 ) -> dict[str, Variant]:
-    """Write FP16 variants of both forms and INT8 ones of the raw form; keep those within budget.
+    """Write FP16 and INT8 variants of both forms; keep those within budget.
 
-    Without calibration there are no INT8 ones.
+    The complete form is for CPUs, the raw form for TensorRT. Without calibration there is no INT8.
 
     Args:
         folder: where the float32 files and later the manifest lie; variants go into `FOLDER` there.
@@ -82,11 +82,9 @@ def make_variants(
         workshop = _Workshop(folder / FOLDER, Path(scratch), reference)
         for form, source in sources.items():
             made = [workshop.fp16(source, "tensorrt" if form == "raw" else "onnxruntime")]
-            if form == "raw" and calibration:
-                made += [
-                    workshop.int8_for_openvino(source, calibration),
-                    workshop.int8_for_tensorrt(source, calibration),
-                ]
+            if calibration:
+                int8 = workshop.int8_for_tensorrt if form == "raw" else workshop.int8_for_openvino
+                made.append(int8(source, calibration))
             for variant in made:
                 name = f"{FOLDER}/{variant.path.name}"
                 variants[name] = _judged(variant, form, reference, config)
@@ -117,7 +115,7 @@ class _Workshop:
     def int8_for_openvino(self, source: Path, calibration: Sequence[Floats]) -> _Made:
         """The INT8 variant with uint8 activations."""
         path = self.folder / f"{source.stem}-int8-cpu.onnx"
-        islands = write_int8(source, path, calibration, "uint8", self._ranges(source))
+        islands = write_int8(source, path, calibration, "uint8")
         name, opener = OPENVINO_ON_CPU
         runs = {name: self._opened(opener, path)}
         return _Made(path, source, "int8", "openvino", islands, runs, shown=path)
@@ -125,14 +123,10 @@ class _Workshop:
     def int8_for_tensorrt(self, source: Path, calibration: Sequence[Floats]) -> _Made:
         """The INT8 variant with symmetric activations, which OpenVINO computes wrongly."""
         path = self.folder / f"{source.stem}-int8.onnx"
-        islands = write_int8(source, path, calibration, "int8", self._ranges(source))
+        islands = write_int8(source, path, calibration, "int8")
         name, opener = ORT_ON_CPU
         runs = {name: self._opened(opener, path)}
         return _Made(path, source, "int8", "tensorrt", islands, runs, shown=path)
-
-    def _ranges(self, source: Path) -> Path:
-        """Where the ranges of a file's values are kept for both INT8 variants."""
-        return self.scratch / f"{source.stem}-ranges.json"
 
     def _opened(self, opener: Opener, path: Path) -> Predictor:
         reference = self.reference

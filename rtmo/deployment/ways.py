@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from rtmo.deployment.check import Reference
 from rtmo.deployment.config import ExportConfig
 from rtmo.deployment.manifest import CpuWays, Way
-from rtmo.deployment.metadata import Arithmetic
+from rtmo.deployment.metadata import Arithmetic, Padding
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
 from rtmo.deployment.runners import Predictor, UnavailableError
@@ -35,7 +35,13 @@ class Route(NamedTuple):
 
 
 def open_route(
-    folder: Path, route: Route, *, score_threshold: float, nms_iou: float, threads: int | None
+    folder: Path,
+    route: Route,
+    *,
+    score_threshold: float,
+    nms_iou: float,
+    threads: int | None,
+    padding: Padding = "square",
 ) -> Predictor:
     """The predictor of a route.
 
@@ -45,21 +51,28 @@ def open_route(
         score_threshold: people must score above this.
         nms_iou: box IoU above which the lower-scored of two people is dropped.
         threads: CPU threads; None leaves it to the runtime.
+        padding: how far pictures are padded.
 
     Raises:
         UnavailableError: if this CPU does not have the arithmetic.
-        ValueError: if the file cannot be opened, or OpenVINO cannot reach the thresholds.
+        ValueError: if the file cannot be opened, or has one input size and pictures are trimmed.
     """
     path = folder / route.file
     if route.runtime == "onnxruntime":
         return OnnxPredictor(
-            path, "cpu", score_threshold=score_threshold, nms_iou=nms_iou, threads=threads
+            path,
+            "cpu",
+            score_threshold=score_threshold,
+            nms_iou=nms_iou,
+            threads=threads,
+            padding=padding,
         )
     return OpenVinoPredictor(
         path,
         score_threshold=score_threshold,
         nms_iou=nms_iou,
         threads=threads,
+        padding=padding,
         float_type="bf16" if route.arithmetic == "bf16" else "f32",
     )
 

@@ -52,8 +52,7 @@ def test_a_half_precision_file_gives_a_half_precision_engine(exported, engine, t
 
 
 def test_an_int8_file_gives_an_engine_with_all_its_quantised_layers(exported, pixels, tmp_path):
-    ranges = tmp_path / "ranges.json"
-    write_int8(exported["raw"], tmp_path / "rtmo-raw-int8.onnx", [pixels], "int8", ranges)
+    write_int8(exported["raw"], tmp_path / "rtmo-raw-int8.onnx", [pixels], "int8")
     built = build_engine(tmp_path / "rtmo-raw-int8.onnx", tmp_path / "model.engine", PROFILE)
     assert built.layer_precisions["INT8"] > 30
 

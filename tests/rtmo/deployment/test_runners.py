@@ -91,11 +91,38 @@ def test_a_signal_is_handled_after_predictors_of_openvino_came_and_went(openvino
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
+@pytest.mark.parametrize("thresholds", [{"score_threshold": 0.05}, {"nms_iou": 0.3}])
+def test_openvino_takes_any_thresholds(exported, openvino_files, pictures, thresholds):
+    onnx_file = load_predictor(exported["complete"], "cpu", **thresholds)
+    report = parity(onnx_file, load_predictor(openvino_files["complete"], **thresholds), pictures)
+    assert report.unmatched_share == 0
+    usual = parity(load_predictor(exported["complete"], "cpu"), onnx_file, pictures)
+    assert usual.people_reference != usual.people_candidate
+
+
 @pytest.mark.parametrize("thresholds", [{"score_threshold": 0.05}, {"nms_iou": 0.5}])
-def test_thresholds_that_openvino_has_baked_in_are_not_ignored(openvino_files, thresholds):
+def test_thresholds_that_a_foreign_file_has_baked_in_are_not_ignored(
+    exported, tmp_path, thresholds
+):
+    model = onnx.load(exported["complete"])
+    for node in model.graph.node:
+        node.name = node.name.replace("keep/", "their/")
+    onnx.save(model, tmp_path / "foreign.onnx")
     with pytest.raises(ValueError, match="baked in"):
-        load_predictor(openvino_files["complete"], **thresholds)
-    assert load_predictor(openvino_files["raw"], **thresholds)
+        OpenVinoPredictor(tmp_path / "foreign.onnx", **thresholds)
+    assert OpenVinoPredictor(tmp_path / "foreign.onnx", score_threshold=0.3)
+
+
+def test_openvino_trims_padding_where_the_file_has_dynamic_sides(
+    exported, openvino_files, pictures
+):
+    onnx_file = load_predictor(exported["complete"], "cpu", 0.2, padding="stride")
+    openvino = load_predictor(openvino_files["complete"], score_threshold=0.2, padding="stride")
+    wide = [picture[: picture.shape[0] // 2] for picture in pictures]
+    found = onnx_file(wide)
+    assert sum(map(len, found)) > 5
+    for a, b in zip(found, openvino(wide), strict=True):
+        same_poses(a, b)
 
 
 def test_onnx_prediction_needs_no_torch(exported, pictures, tmp_path):
@@ -263,7 +290,7 @@ def test_a_picture_of_the_inputs_own_shape_is_not_changed_by_trimming(weights, o
 def test_files_of_one_input_size_refuse_trimmed_pictures(exported, openvino_files):
     with pytest.raises(ValueError, match="224x224 only"):
         load_predictor(exported["raw"], padding="stride")
-    with pytest.raises(ValueError, match="one input size"):
+    with pytest.raises(ValueError, match=r"3,224,224\] only"):
         load_predictor(openvino_files["raw"], padding="stride")
 
 
