@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from benchmarks import raw_log
 from benchmarks.raw_log import RawLog
 from benchmarks.tables import table
+from rtmo.deployment.latency import SETTLE_S
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
 from rtmo.deployment.pictures import find_pictures, read_picture
 from rtmo.deployment.postprocess import box_iou
@@ -115,6 +116,7 @@ def compare(
         picture = pictures[run % len(pictures)]
         first = run % len(names)
         for name in names[first:] + names[:first]:
+            time.sleep(SETTLE_S)
             if name == "rtmlib":
                 times[name].append(ask(picture)[0])
             else:

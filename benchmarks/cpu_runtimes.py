@@ -27,6 +27,7 @@ from benchmarks.tables import table
 from rtmo.deployment.export_onnx import export_onnx
 from rtmo.deployment.framing import Framing
 from rtmo.deployment.int8 import write_int8
+from rtmo.deployment.latency import SETTLE_S
 from rtmo.deployment.metadata import ModelMetadata
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
@@ -63,6 +64,7 @@ def main() -> None:
         for turn in range(arguments.runs):
             pixels = batches[turn % len(batches)]
             for name, run in rotated(infer, turn):
+                time.sleep(SETTLE_S)
                 start = time.perf_counter()
                 run(pixels)
                 times[name].append(1000 * (time.perf_counter() - start))

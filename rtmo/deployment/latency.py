@@ -26,6 +26,11 @@ from rtmo.deployment.runners import Predictor
 STEPS = ("pre", "net", "post", "total")
 """Fitting and stacking pixels; network, threshold and NMS; clipping and mapping back; all three."""
 
+SETTLE_S = 0.03
+"""Pause before a timed run, seconds. ONNX Runtime's threads spin for some milliseconds after a run,
+on the cores that the next one needs: without a pause whoever follows another is charged for it (on
+2 cores OpenVINO took 50 ms instead of 34, a second session 108 instead of 65)."""
+
 RESAMPLINGS = 2000
 """Of the runs, for the interval of a ratio."""
 
@@ -203,6 +208,7 @@ def throughput(
     for run in range(-1, runs):
         pictures = [images[(run * batch + place) % len(images)] for place in range(batch)]
         for name in _rotated(list(predictors), run):
+            time.sleep(SETTLE_S)
             start = time.perf_counter()
             predictors[name](pictures)
             if run >= 0:
@@ -237,6 +243,7 @@ def hardware() -> Hardware:
 
 def _timed(predictor: Predictor, image: NDArray[Any]) -> tuple[tuple[float, ...], int]:
     """Milliseconds of each step for one picture, and the number of people found."""
+    time.sleep(SETTLE_S)
     start = time.perf_counter()
     batch = predictor.framing.prepare([image])
     prepared = time.perf_counter()
