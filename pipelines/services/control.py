@@ -15,7 +15,15 @@ from typing import Literal
 import psutil
 
 from pipelines.paths import Paths
-from pipelines.services.definitions import DEFAULTS, OWNER, Service, services, services_folder
+from pipelines.services.definitions import (
+    DEFAULTS,
+    OWNER,
+    Service,
+    environment,
+    services,
+    services_folder,
+)
+from pipelines.services.prefect_database import provide_database
 from rtmo._config import Config
 
 START_PATIENCE_S = 240.0
@@ -64,6 +72,7 @@ def start(paths: Paths, log: Callable[[str], None]) -> None:
         ServiceError: if one ends or does not become well; what runs by then stays.
     """
     services_folder(paths).mkdir(parents=True, exist_ok=True)
+    provide_database({**os.environ, **environment(paths)})
     for service in services(paths):
         if _running(paths, service) is None:
             _require_free(service)
