@@ -103,6 +103,7 @@ def services(paths: Paths) -> tuple[Service, ...]:
             ),
             f"{variables['MLFLOW_TRACKING_URI']}/health",
             variables,
+            preparations=((sys.executable, "-m", "pipelines.tracking.store"),),
         ),
         Service(
             "worker",
@@ -110,6 +111,7 @@ def services(paths: Paths) -> tuple[Service, ...]:
             f"http://{HOST}:{worker_port}/health",
             variables,
             preparations=(
+                (sys.executable, "-m", "pipelines.flows.killed"),
                 (*prefect, "work-pool", "create", "--overwrite", "--type", "process", WORK_POOL),
                 (*prefect, "deploy", "--all"),
             ),
