@@ -95,10 +95,6 @@ def test_prefects_own_server_takes_the_copy(tmp_path: Path, monkeypatch) -> None
 def schema(file: Path) -> list[tuple[object, ...]]:
     """Tables, indexes and the migration they are of."""
     with closing(sqlite3.connect(file)) as database:
-        objects = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
-        return sorted(
-            map(
-                str,
-                (*database.execute(objects), *database.execute("SELECT * FROM alembic_version")),
-            )
-        )
+        named = "FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+        objects = database.execute(f"SELECT name, sql {named}").fetchall()
+        return [*objects, *database.execute("SELECT version_num FROM alembic_version")]
