@@ -82,6 +82,7 @@ def _upgrade(file: Path, current: str) -> Path:
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{unfinished}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
+        unfinished.unlink()
         last = "\n".join(done.stderr.splitlines()[-5:])
         raise StoreUnavailableError(f"`mlflow db upgrade` failed; {file} is as it was:\n{last}")
     unfinished.replace(file)

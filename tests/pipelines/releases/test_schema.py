@@ -79,6 +79,7 @@ def test_an_upgrade_that_fails_leaves_the_store_as_it_was(older: Paths) -> None:
     content = older.mlflow_database.read_bytes()
     with pytest.raises(StoreUnavailableError, match=r"(?s)is as it was.*evaluation_datasets"):
         open_tracking(older)
+    assert not older.mlflow_database.with_name("mlflow.db.unfinished").exists()
     assert older.mlflow_database.read_bytes() == content
 
 
