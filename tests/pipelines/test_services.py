@@ -196,6 +196,13 @@ def prefect(paths: Paths, *arguments: str) -> str:
     return done.stdout
 
 
+def states(paths: Paths) -> set[str]:
+    """Of all runs; the table for people is cut to the width of a terminal."""
+    return {
+        run["state"]["name"] for run in json.loads(prefect(paths, "flow-run", "ls", "-o", "json"))
+    }
+
+
 def pids_of_stage(paths: Paths) -> list[int]:
     file = paths.root / "pids"
     wait_until(file.exists, 240)
@@ -225,12 +232,12 @@ def test_services_survive_kills_and_stop_without_leaving_anything(checkout: Path
     first = pids_of_stage(checkout)
     # Overlapping runs do not pile up.
     prefect(checkout, *retrain)
-    wait_until(lambda: "Cancelled" in prefect(checkout, "flow-run", "ls"), 120)
+    wait_until(lambda: "Cancelled" in states(checkout), 120)
     # A killed server comes back and knows what it knew.
     kill(checkout, "prefect")
     wait_until(lambda: control.status(checkout)[0].state == "not running", 30)
     control.start(checkout, print)
-    assert "Cancelled" in prefect(checkout, "flow-run", "ls")
+    assert "Cancelled" in states(checkout)
     # A killed worker leaves its run, which ends with the services.
     kill(checkout, "worker")
     control.stop(checkout, print)
@@ -240,9 +247,7 @@ def test_services_survive_kills_and_stop_without_leaving_anything(checkout: Path
     assert ours == []
     # The next start says what became of the run.
     control.start(checkout, print)
-    listed = prefect(checkout, "flow-run", "ls")
-    assert "Crashed" in listed
-    assert "Running" not in listed
+    assert states(checkout) - {"Scheduled"} == {"Cancelled", "Crashed"}
 
 
 @pytest.mark.slow
@@ -258,11 +263,11 @@ def test_prefect_and_mlflow_on_postgresql(
         monkeypatch.setenv(name, address)
     control.start(checkout, print)
     prefect(checkout, "deployment", "run", "pipeline/pipeline", "--param", "target=other")
-    wait_until(lambda: "Completed" in prefect(checkout, "flow-run", "ls"), 240)
+    wait_until(lambda: "Completed" in states(checkout), 240)
     control.stop(checkout, print)
     # What they know is there, and nowhere else.
     control.start(checkout, print)
-    assert "Completed" in prefect(checkout, "flow-run", "ls")
+    assert "Completed" in states(checkout)
     assert not checkout.mlflow_database.exists()
     assert list(services_folder(checkout).rglob("*.db")) == []
     for log in services_folder(checkout).glob("*.log"):
