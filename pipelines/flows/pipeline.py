@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from pipelines import dvc_graph
 from pipelines.dvc_command import NO_VARIABLES
 from pipelines.dvc_graph import StageFailedError, StageOutcome
+from pipelines.flows import killed
 from pipelines.flows.devices import device_slot
 from pipelines.flows.pages import show
 from pipelines.paths import Paths, repository_paths
@@ -83,6 +84,7 @@ def pipeline(target: str = RELEASE_STAGE) -> PipelineReport:
         StageFailedError: if a stage fails; what came before it stays, what needs it is not run.
         StoreUnavailableError: if the MLflow store cannot be brought up to date.
     """
+    killed.begin()
     paths = repository_paths()
     report = walk(paths, target, NO_VARIABLES)
     if target == RELEASE_STAGE:

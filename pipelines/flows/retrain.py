@@ -10,6 +10,7 @@ from prefect.logging.loggers import flow_run_logger
 
 from pipelines import delivery, dvc_data, dvc_graph
 from pipelines.delivery import AlreadyAtWorkError
+from pipelines.flows import killed
 from pipelines.flows.pipeline import RELEASE_STAGE, sync_store, walk
 from pipelines.notify import notify
 from pipelines.paths import Paths, repository_paths
@@ -55,6 +56,7 @@ def retrain(
         NotDeliveredError: if `branch` moved meanwhile or the push failed; nothing is promoted.
         ReleaseError: if somebody else promoted meanwhile.
     """
+    killed.begin()
     checkout = repository_paths()
     try:
         with delivery.only_one(checkout):

@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,15 @@ from typing import Literal
 import psutil
 
 from pipelines.paths import Paths
-from pipelines.services.definitions import DEFAULTS, OWNER, Service, services, services_folder
+from pipelines.services.definitions import (
+    DEFAULTS,
+    OWNER,
+    Service,
+    environment,
+    services,
+    services_folder,
+)
+from pipelines.services.prefect_database import CONNECTION_URL, provide_database
 from rtmo._config import Config
 
 START_PATIENCE_S = 240.0
@@ -61,9 +69,12 @@ def start(paths: Paths, log: Callable[[str], None]) -> None:
     """Start what is not running and wait until all are well.
 
     Raises:
-        ServiceError: if one ends or does not become well; what runs by then stays.
+        ServiceError: if one ends or does not become well; what runs by then stays. Also if both
+            servers are given the same database.
     """
     services_folder(paths).mkdir(parents=True, exist_ok=True)
+    _require_two_databases(environment(paths))
+    provide_database({**os.environ, **environment(paths)})
     for service in services(paths):
         if _running(paths, service) is None:
             _require_free(service)
@@ -120,6 +131,16 @@ def _running(paths: Paths, service: Service) -> psutil.Process | None:
     if not file.exists():
         return None
     return Mark.model_validate_json(file.read_bytes()).process()
+
+
+def _require_two_databases(variables: Mapping[str, str]) -> None:
+    """Both keep the version of their tables under the same name."""
+    prefect = os.environ.get(CONNECTION_URL, "").partition("://")[2]
+    if prefect and prefect == variables["MLFLOW_BACKEND_STORE_URI"].partition("://")[2]:
+        raise ServiceError(
+            f"{CONNECTION_URL} and MLFLOW_BACKEND_STORE_URI name the same database; Prefect and "
+            "MLflow need one each (`CREATE DATABASE prefect`)"
+        )
 
 
 def _require_free(service: Service) -> None:

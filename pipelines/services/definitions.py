@@ -4,7 +4,7 @@ All listen on loopback. They are set by variables of their own and by none of ou
 
 - ports: PREFECT_SERVER_API_PORT, PREFECT_WORKER_WEBSERVER_PORT, MLFLOW_PORT;
 - databases in place of SQLite: PREFECT_SERVER_DATABASE_CONNECTION_URL (`postgresql+asyncpg://...`)
-  and MLFLOW_BACKEND_STORE_URI (`postgresql+psycopg://...`);
+  and MLFLOW_BACKEND_STORE_URI (`postgresql+psycopg://...`), one each;
 - artifacts in place of a folder: MLFLOW_ARTIFACTS_DESTINATION (`s3://...`).
 
 An address may hold a password, so it is handed over in the environment, where `ps` shows it not.
@@ -103,6 +103,7 @@ def services(paths: Paths) -> tuple[Service, ...]:
             ),
             f"{variables['MLFLOW_TRACKING_URI']}/health",
             variables,
+            preparations=((sys.executable, "-m", "pipelines.tracking.store"),),
         ),
         Service(
             "worker",
@@ -110,6 +111,7 @@ def services(paths: Paths) -> tuple[Service, ...]:
             f"http://{HOST}:{worker_port}/health",
             variables,
             preparations=(
+                (sys.executable, "-m", "pipelines.flows.killed"),
                 (*prefect, "work-pool", "create", "--overwrite", "--type", "process", WORK_POOL),
                 (*prefect, "deploy", "--all"),
             ),

@@ -12,9 +12,9 @@ from pathlib import Path
 from pipelines.paths import Paths
 from pipelines.services.control import status
 from pipelines.services.definitions import environment
+from pipelines.services.prefect_database import CONNECTION_URL
 
 ARTIFACTS = "mlartifacts"
-PREFECT_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
 class StoreBackupError(RuntimeError):
@@ -81,7 +81,7 @@ def _databases(paths: Paths) -> Mapping[str, Path]:
     default = f"sqlite:///{variables['PREFECT_HOME']}/prefect.db"
     return {
         "mlflow.db": _sqlite_file("MLflow", variables["MLFLOW_BACKEND_STORE_URI"]),
-        "prefect.db": _sqlite_file("Prefect", os.environ.get(PREFECT_DATABASE) or default),
+        "prefect.db": _sqlite_file("Prefect", os.environ.get(CONNECTION_URL) or default),
     }
 
 

@@ -2,8 +2,8 @@
 
 Prefect starts one of its own where none is set, but late and dear: the command loads all of the
 server's code to start it, waits for it idly, must linger at the end or lose its last records, and
-leaves the server running if it is killed. This one starts while the command still imports (a new
-database alone takes ten seconds) and ends with it, however that ends.
+leaves the server running if it is killed. This one starts while the command still imports, a new
+one with a copy of a migrated database, and ends with it, however that ends.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pipelines.paths import Paths
 from pipelines.process import bound_to_this_process
 from pipelines.services.control import START_PATIENCE_S, ServiceError, answers, last_words
 from pipelines.services.definitions import HOST, services_folder
+from pipelines.services.prefect_database import provide_database
 
 TEMPORARY = "RTMO_TEMPORARY_SERVER"
 """Variable with the address of the temporary server while there is one."""
@@ -82,6 +83,7 @@ def temporary_server(paths: Paths) -> Iterator[TemporaryServer]:
     )
     log = services_folder(paths) / "temporary.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    provide_database(os.environ)
     with (
         log.open("w") as output,
         subprocess.Popen(

@@ -1,4 +1,7 @@
-"""Opening the MLflow store."""
+"""Opening the MLflow store.
+
+python -m pipelines.tracking.store      # what `services start` does before the MLflow server
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,7 +17,7 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipelines.paths import Paths
+from pipelines.paths import Paths, repository_paths
 from pipelines.tracking.address import (
     StoreAddress,
     StoreUnavailableError,
@@ -22,7 +26,10 @@ from pipelines.tracking.address import (
 )
 from pipelines.tracking.reporter import MlflowReporter
 from pipelines.tracking.runs import training_run
+from pipelines.tracking.schema import bring_up_to_date
 
+logger = logging.getLogger(__name__)
+UPGRADED = "upgraded the MLflow store %s to the installed MLflow; as it was: %s"
 EXPERIMENT = "rtmo"
 """MLflow experiment of the training runs."""
 
@@ -53,7 +60,9 @@ class Tracking:
 
 
 def open_tracking(paths: Paths) -> Tracking:
-    """Open the store of `address.store_address`, which is made if it is a new SQLite file.
+    """Open the store of `address.store_address`.
+
+    A new SQLite file is made; one of an older MLflow is copied and upgraded.
 
     MLflow's process-wide settings (`mlflow.set_tracking_uri`, active runs) are left alone.
 
@@ -66,12 +75,15 @@ def open_tracking(paths: Paths) -> Tracking:
     check_reachable(address)
     try:
         with _one_at_a_time(paths), _quiet("mlflow.store.db.utils", "alembic"):
+            copy = bring_up_to_date(address)
             client = MlflowClient(tracking_uri=address.uri, registry_uri=address.uri)
             experiment_id = find_or_create_experiment(client, EXPERIMENT, address)
     except MlflowException as error:
         raise StoreUnavailableError(
             f"MLflow cannot open its store {address.shown}: {error}"
         ) from error
+    if copy is not None:
+        logger.warning(UPGRADED, address.shown, copy)
     return Tracking(client, address, experiment_id)
 
 
@@ -115,3 +127,20 @@ def _quiet(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def main() -> None:
+    """Bring the store that the services' MLflow server is told up to its version."""
+    address = StoreAddress(os.environ["MLFLOW_BACKEND_STORE_URI"], None)
+    try:
+        check_reachable(address)
+        with _one_at_a_time(repository_paths()), _quiet("alembic"):
+            copy = bring_up_to_date(address)
+    except StoreUnavailableError as error:
+        sys.exit(str(error))
+    if copy is not None:
+        sys.stdout.write(f"{UPGRADED % (address.shown, copy)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.pipelines.postgresql_server import Postgresql, running_postgresql
 
 DVC_YAML = """
 stages:
@@ -99,3 +102,10 @@ def remote(tiny_repository: Path, tmp_path: Path) -> Path:
     run(["git", "remote", "add", "origin", str(folder)], tiny_repository)
     run(["git", "push", "-q", "origin", "main"], tiny_repository)
     return folder
+
+
+@pytest.fixture
+def postgresql() -> Iterator[Postgresql]:
+    """A new PostgreSQL server."""
+    with running_postgresql() as server:
+        yield server

@@ -21,6 +21,7 @@ from pipelines.services import control
 from pipelines.services.control import ServiceError
 from pipelines.services.definitions import DEFAULTS, environment, services, services_folder
 from pipelines.services.stores import StoreBackupError, back_up, restore
+from tests.pipelines.postgresql_server import PASSWORD, Postgresql
 
 
 @pytest.fixture
@@ -112,6 +113,15 @@ def test_a_database_server_has_tools_of_its_own(paths, tmp_path: Path, monkeypat
     assert environment(paths)["MLFLOW_BACKEND_STORE_URI"] == uri
 
 
+def test_prefect_and_mlflow_may_not_share_a_database(paths, monkeypatch) -> None:
+    place = "://me:s3cret@db/one"
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"postgresql+psycopg{place}")
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"postgresql+asyncpg{place}")
+    with pytest.raises(ServiceError, match="need one each") as caught:
+        control.start(paths, print)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_all_listen_on_loopback(paths) -> None:
     assert all(service.health.startswith("http://127.0.0.1:") for service in services(paths))
     assert environment(paths)["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
@@ -186,6 +196,13 @@ def prefect(paths: Paths, *arguments: str) -> str:
     return done.stdout
 
 
+def states(paths: Paths) -> set[str]:
+    """Of all runs; the table for people is cut to the width of a terminal."""
+    return {
+        run["state"]["name"] for run in json.loads(prefect(paths, "flow-run", "ls", "-o", "json"))
+    }
+
+
 def pids_of_stage(paths: Paths) -> list[int]:
     file = paths.root / "pids"
     wait_until(file.exists, 240)
@@ -215,12 +232,12 @@ def test_services_survive_kills_and_stop_without_leaving_anything(checkout: Path
     first = pids_of_stage(checkout)
     # Overlapping runs do not pile up.
     prefect(checkout, *retrain)
-    wait_until(lambda: "Cancelled" in prefect(checkout, "flow-run", "ls"), 120)
+    wait_until(lambda: "Cancelled" in states(checkout), 120)
     # A killed server comes back and knows what it knew.
     kill(checkout, "prefect")
     wait_until(lambda: control.status(checkout)[0].state == "not running", 30)
     control.start(checkout, print)
-    assert "Cancelled" in prefect(checkout, "flow-run", "ls")
+    assert "Cancelled" in states(checkout)
     # A killed worker leaves its run, which ends with the services.
     kill(checkout, "worker")
     control.stop(checkout, print)
@@ -228,3 +245,30 @@ def test_services_survive_kills_and_stop_without_leaving_anything(checkout: Path
     assert {service.state for service in control.status(checkout)} == {"not running"}
     ours = [one.pid for one in psutil.process_iter() if control._belongs_to(checkout, one)]
     assert ours == []
+    # The next start says what became of the run.
+    control.start(checkout, print)
+    assert states(checkout) - {"Scheduled"} == {"Cancelled", "Crashed"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_prefect_and_mlflow_on_postgresql(
+    checkout: Paths, postgresql: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = {
+        "MLFLOW_BACKEND_STORE_URI": postgresql.address("mlflow", "psycopg"),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgresql.address("prefect", "asyncpg"),
+    }
+    for name, address in stores.items():
+        monkeypatch.setenv(name, address)
+    control.start(checkout, print)
+    prefect(checkout, "deployment", "run", "pipeline/pipeline", "--param", "target=other")
+    wait_until(lambda: "Completed" in states(checkout), 240)
+    control.stop(checkout, print)
+    # What they know is there, and nowhere else.
+    control.start(checkout, print)
+    assert "Completed" in states(checkout)
+    assert not checkout.mlflow_database.exists()
+    assert list(services_folder(checkout).rglob("*.db")) == []
+    for log in services_folder(checkout).glob("*.log"):
+        assert PASSWORD not in log.read_text()

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL
 
 from pipelines import dvc_graph
+from pipelines.flows.killed import settle
 
 WAITS = """
 import os, pathlib, subprocess, sys, time
@@ -114,9 +117,18 @@ def kill_at(at_work: Path, flow, stage: str, victim: str, number: signal.Signals
     (at_work / "begun").unlink()
 
 
+def last_state() -> str | None:
+    """Of the run that began last, as the server has it."""
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+        return run.state_name
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_a_flow_that_is_cancelled_or_killed(number, at_work: Path, flow) -> None:
     kill_at(at_work, flow, "draw", "flow", number)
+    settle(print)  # TERM lets the run say so itself
+    assert last_state() == "Crashed"
 
 
 @pytest.mark.slow
