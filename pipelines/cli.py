@@ -268,10 +268,10 @@ def inspect(
 
 
 @app.command(epilog="Example: rtmo-pipeline predict photo.jpg")
-def predict(
-    image: Annotated[Path, typer.Argument(help="JPEG or PNG file.", exists=True, dir_okay=False)],
-) -> None:
+def predict(image: Annotated[Path, typer.Argument(help="JPEG or PNG file.")]) -> None:
     """People that the champion finds in one picture, as JSON in original-image pixels."""
+    if not image.is_file():
+        raise typer.BadParameter(f"there is no file {image}")
     from pipelines.serving.champion import predict_with_champion
 
     paths = checkout()
