@@ -20,13 +20,14 @@ from rich.table import Column, Table
 from pipelines import registry_cli
 from pipelines.data_cli import data
 from pipelines.params import load_params
-from pipelines.paths import checkout
+from pipelines.paths import NotACheckoutError, checkout
 from pipelines.services_cli import services
 from rtmo.formats.label_set import LabelFormat
 
 app = typer.Typer(
     help=__doc__,
-    epilog="Exit status: 0 done, 1 refused or something is wrong, 2 wrong usage.",
+    epilog="Exit status: 0 done, 1 refused or something is wrong, 2 wrong usage or input that "
+    "cannot be used.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -34,6 +35,9 @@ app.add_typer(data)
 app.add_typer(services)
 app.add_typer(registry_cli.app)  # without a name: its commands are commands of ours
 console = Console()
+
+WRONG_USAGE = (NotACheckoutError, LookupError, ValueError)
+"""Of our errors, those that another command or another input mends."""
 
 SHOWN_METRICS = ("AP", "AP50", "AR", "AP_easy", "AP_medium", "AP_hard")
 
@@ -266,6 +270,8 @@ def inspect(
 @app.command(epilog="Example: rtmo-pipeline predict photo.jpg")
 def predict(image: Annotated[Path, typer.Argument(help="JPEG or PNG file.")]) -> None:
     """People that the champion finds in one picture, as JSON in original-image pixels."""
+    if not image.is_file():
+        raise typer.BadParameter(f"there is no file {image}")
     from pipelines.serving.champion import predict_with_champion
 
     paths = checkout()
@@ -306,15 +312,19 @@ def serve(
 
 
 def main() -> None:
-    """Entry point: an error that tells a person what to do is shown without a traceback."""
+    """Entry point: an error that tells a person what to do is shown without a traceback.
+
+    Exit status 2 where something else has to be typed or given, as `rtmo` does; 1 otherwise.
+    """
     try:
         app()
     except Exception as error:
-        if type(error).__module__.startswith(
+        if not type(error).__module__.startswith(
             ("pipelines.", "rtmo.", "dvc.", "__main__")
         ):  # named by us or by DVC, worded for people
-            sys.exit(f"error: {error}")
-        raise
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, WRONG_USAGE) else 1)
 
 
 if __name__ == "__main__":

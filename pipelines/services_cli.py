@@ -57,13 +57,21 @@ def status_services(
 @services.command()
 def announce() -> None:
     """Say that the dataset of params.yaml has a new version: the server starts `retrain`."""
+    from pipelines.services.control import ServiceError, answers
     from pipelines.services.definitions import environment
 
     paths = checkout()
-    os.environ.setdefault("PREFECT_API_URL", environment(paths)["PREFECT_API_URL"])
+    dataset = load_params(paths.root).data.dataset
+    api = os.environ.setdefault("PREFECT_API_URL", environment(paths)["PREFECT_API_URL"])
+    if not answers(f"{api}/health"):  # Prefect itself logs that, and drops the event
+        raise ServiceError(
+            f"no Prefect server answers at {api}: `rtmo-pipeline services start` starts one, "
+            "PREFECT_API_URL names another"
+        )
     from pipelines.flows.events import announce_data
 
-    announce_data(load_params(paths.root).data.dataset)
+    announce_data(dataset)
+    print(f"{dataset}: {api} knows that its data has changed")
 
 
 @services.command("backup")

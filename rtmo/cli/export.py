@@ -27,8 +27,10 @@ def export(  # noqa: PLR0913 - one argument per option
     pictures: Annotated[
         Path | None, typer.Option(help="Picture or folder to compare with torch on.")
     ] = None,
-    score_threshold: Annotated[float, typer.Option(help="Default inside rtmo.onnx.")] = 0.1,
-    nms_iou: Annotated[float, typer.Option(help="Default inside rtmo.onnx.")] = 0.65,
+    score_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Default inside rtmo.onnx.")
+    ] = 0.1,
+    nms_iou: Annotated[float, typer.Option(min=0, max=1, help="Default inside rtmo.onnx.")] = 0.65,
     triton: Annotated[
         Path | None, typer.Option(help="NVIDIA Triton model repository to write rtmo.onnx into.")
     ] = None,

@@ -35,8 +35,12 @@ def predict(  # noqa: PLR0913 - one argument per option
     ] = None,
     as_json: AsJson = False,
     device: Annotated[Device, typer.Option(help="Where to run.")] = "auto",
-    score_threshold: Annotated[float, typer.Option(help="People score above this.")] = 0.1,
-    nms_iou: Annotated[float, typer.Option(help="Box overlap at which two are one.")] = 0.65,
+    score_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="People score above this.")
+    ] = 0.1,
+    nms_iou: Annotated[
+        float, typer.Option(min=0, max=1, help="Box overlap at which two are one.")
+    ] = 0.65,
     padding: Padding = "square",
     track: Annotated[
         bool, typer.Option("--track", help="Give people of a video ids that stay theirs.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from rtmo.deployment.postprocess import Floats
 from rtmo.deployment.variant_facts import LayerDeviation
@@ -34,7 +36,7 @@ def layer_deviations(reference: Path, variant: Path, pixels: Floats) -> list[Lay
         if node.op_type in LAYERS and node.output[0] in known & floating
     ]
     names = [node.output[0] for node in layers]
-    pairs = zip(_values(reference, names, pixels), _values(variant, names, pixels), strict=True)
+    pairs = zip(_finite(reference, names, pixels), _finite(variant, names, pixels), strict=True)
     return [
         LayerDeviation(
             node=node.name,
@@ -55,6 +57,16 @@ def steepest(deviations: list[LayerDeviation], count: int = 5) -> tuple[LayerDev
     return tuple(deviations[index] for index in order)
 
 
+def _finite(path: Path, names: list[str], pixels: Floats) -> Iterator[NDArray[np.float64]]:
+    """The named values; an overflow counts as float32's largest number, for a report can hold it.
+
+    A network of little training in lower precision reaches it in the exponential of box sizes.
+    """
+    most = float(np.finfo(np.float32).max)
+    for values in _values(path, names, pixels):
+        yield np.nan_to_num(values.astype(np.float64), nan=most, posinf=most, neginf=-most)
+
+
 def _values(path: Path, names: list[str], pixels: Floats) -> list[Floats]:
     """The named values of a graph for one input."""
     import onnxruntime
@@ -73,5 +85,5 @@ def _values(path: Path, names: list[str], pixels: Floats) -> list[Floats]:
     return values
 
 
-def _rms(values: Floats) -> float:
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0

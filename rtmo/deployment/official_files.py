@@ -23,6 +23,8 @@ from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
 ADDRESS = "https://download.openmmlab.com/mmpose/v1/projects/rtmo/"
 MIRROR_VARIABLE = "RTMO_MIRROR"
 """Environment variable: an address that serves the same files, tried before the official one."""
+WITH_A_PERSON_WAITING = Patience(attempts=3)
+"""Without a network that is three seconds; what has come is kept, and the next try goes on."""
 CACHE_VARIABLE = "RTMO_CACHE"
 """Environment variable: the folder where fetched files are kept."""
 
@@ -206,7 +208,9 @@ def fetch_official(name: str, patience: Patience | None = None) -> Path:
         TransferError: if the network failed; what has come is kept, run again to continue.
     """
     official = official_file(name)
-    return _fetch(official.file, official.bytes, official.sha256_start, patience or Patience())
+    return _fetch(
+        official.file, official.bytes, official.sha256_start, patience or WITH_A_PERSON_WAITING
+    )
 
 
 def fetch_official_onnx(name: str, patience: Patience | None = None) -> Path:
@@ -231,7 +235,7 @@ def fetch_official_onnx(name: str, patience: Patience | None = None) -> Path:
             f"onnx_sdk/{official.file.removesuffix('.pth')}.zip",
             official.onnx.archive_bytes,
             official.onnx.archive_sha256,
-            patience or Patience(),
+            patience or WITH_A_PERSON_WAITING,
         )
         content = _onnx_inside(archive, official.onnx.sha256)
         partial = unpacked.with_name(f".{unpacked.name}.partial")
@@ -250,8 +254,7 @@ def _fetch(name: str, size: int | None, sha256: str | None, patience: Patience) 
     except (FetchError, TransferError) as error:
         checksum = f"sha256 {sha256}{'...' if len(sha256) < 64 else ''}" if sha256 else "no sha256"
         raise type(error)(
-            f"{error}\nWithout a network: get {ADDRESS}{name} ({checksum}) on another machine and "
-            f"put it at {cache_folder() / name}; or name a server that has it in {MIRROR_VARIABLE}"
+            f"{error}. It has {checksum}. Or name a server that has it in {MIRROR_VARIABLE}"
         ) from error
     return fetched.path
 

@@ -148,7 +148,8 @@ class _Fetch:
             except (FetchError, TransferError) as error:
                 if self._stop.is_set():
                     raise
-                logger.warning("%s: %s", url, error)
+                if len(self._file.urls) > 1:
+                    logger.warning("%s: %s", url, error)
                 failures.append(type(error)(f"{url}: {error}"))
                 if isinstance(error, FetchError):
                     self._part.unlink(missing_ok=True)

@@ -74,13 +74,14 @@ def test_one_stage_runs_with_its_own_words(tiny_repository: Path) -> None:
     [
         (["stage", "trian"], "error: no stage 'trian' in dvc.yaml; it has draw, sum, other"),
         (["preset", "rtmo-x"], "error: no preset 'rtmo-x'; there are "),
+        (["init", "--data", "nowhere"], "error: nowhere is neither a folder nor a file"),
     ],
 )
 def test_a_mistake_is_answered_without_a_traceback(
     arguments: list[str], message: str, tiny_repository: Path
 ) -> None:
     done = pipeline_command(arguments, tiny_repository)
-    assert done.returncode == 1
+    assert done.returncode == 2  # wrong usage, as `rtmo` has it
     assert error_of(done).startswith(message)
 
 
@@ -89,5 +90,22 @@ def test_outside_a_checkout_the_way_there_is_told(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(repository))
     done = pipeline_command(["status"], tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "go to the repository root" in error_of(done)
+
+
+def test_news_that_nobody_hears_are_an_error(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    done = pipeline_command(["services", "announce"], repository)
+    assert done.returncode == 1
+    assert error_of(done).startswith("error: no Prefect server answers at http://127.0.0.1:9/api")
+
+
+def test_without_its_packages_the_command_says_what_to_install(repository: Path) -> None:
+    command = [sys.executable, "-S", "-m", "pipelines", "status"]  # -S: no installed packages
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "which is not installed: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -104,6 +104,12 @@ def test_a_threshold_leaves_people_out(rtmo, model, photo):
     assert out == "photo.jpg: 1 person\n"
 
 
+def test_a_threshold_that_no_score_can_have_is_refused(rtmo, model, photo):
+    status, out, err = rtmo("predict", photo, "--weights", model, "--score-threshold", 50)
+    assert (status, out) == (2, "")
+    assert "less than or equal to" in err
+
+
 def test_pictures_are_never_overwritten_by_drawings(rtmo, model, photo):
     before = photo.read_bytes()
     status, _, err = rtmo("predict", photo, "--weights", model, "--out", photo.parent)

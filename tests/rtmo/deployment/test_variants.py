@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx.parser import parse_model
 
 from rtmo.deployment.check import Accuracy, Reference
 from rtmo.deployment.config import Budgets, ExportConfig, ParityBudget
@@ -196,6 +197,26 @@ def test_the_layer_where_a_variant_goes_wrong_is_named(exported, pixels, tmp_pat
     assert first.node == bad.name
     assert steepest(layers, 1)[0].relative > 0.1
     assert sum(layer.relative == 0 for layer in layers) > 20
+
+
+def test_a_layer_that_overflows_is_in_the_report(tmp_path):
+    for name, factor in (("reference", 1.0), ("variant", 2.0)):
+        model = parse_model(
+            f"""<ir_version: 9, opset_import: ["" : 18]>
+            graph (float[1, 4] input) => (float[1, 4] out) <float factor = {{{factor}}}> {{
+                logits = Mul (input, factor)
+                sizes = Exp (logits)
+                out = Neg (sizes)
+            }}"""
+        )
+        onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / f"{name}.onnx")
+    pixels = np.array([[-1, 0, 1, 100]], dtype=np.float32)  # exp(100) is over float32 already
+    (layer,) = layer_deviations(tmp_path / "reference.onnx", tmp_path / "variant.onnx", pixels)
+    assert layer.operator == "Exp"
+    assert layer.relative < 1  # both overflow there
+    pixels[0, 3] = 60
+    (layer,) = layer_deviations(tmp_path / "reference.onnx", tmp_path / "variant.onnx", pixels)
+    assert layer.largest == pytest.approx(np.finfo(np.float32).max, rel=1e-6)
 
 
 def test_variants_within_budget_are_kept_and_others_give_way_to_a_report(
