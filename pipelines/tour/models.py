@@ -62,6 +62,8 @@ def evaluator_equals_pycocotools(copies: Copies) -> str:
         raise NotHereError(
             f"pycocotools has no rules for {store.meta.protocol}, {store.skeleton.name}"
         )
+    if not json.loads((finished.paths.report("evaluate") / "detections.json").read_text()):
+        raise NotHereError("this model finds nobody, and pycocotools does not read an empty list")
     (finished.folder / "truth.json").write_text(json.dumps(store.to_coco()))
     ours = json.loads(finished.run(EVALUATE))
     official = json.loads(_last(finished.run(f'python -c "{PYCOCOTOOLS}"')))
