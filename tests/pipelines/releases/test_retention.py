@@ -148,6 +148,7 @@ os.kill(os.getpid(), 9)
 """A registration that dies between the end of its upload and the making of its version."""
 
 
+@pytest.mark.slow
 def test_an_upload_that_no_version_came_of_is_removed(release, paths, tracking, tmp_path):
     release((12.0, 0.0))
     (tmp_path / "MLmodel").write_text("x" * 1000)

@@ -165,6 +165,7 @@ def test_every_way_to_run_on_this_cpu_names_a_file_that_is_there(exported):
     assert [way.arithmetic for way in manifest.cpu.usable(["onnxruntime"])] == ["fp32"]
 
 
+@pytest.mark.slow
 def test_a_second_export_gives_the_same_bytes(exported, weights, validation, tmp_path):
     out, manifest = exported
     config = ExportConfig(parity_images=2, calibration_images=2, timing_runs=2)

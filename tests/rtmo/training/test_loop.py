@@ -114,6 +114,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     assert undisturbed.history == continued.history
 
 
+@pytest.mark.slow
 def test_a_run_stopped_beside_merged_sets_ends_with_the_same_bits(tiny_store, tmp_path):
     # 11 + 6 pictures make 4 steps in the first epoch, 11 make 2 in the second.
     merged = [MergedStore(Store.open(tiny_store), 0.5, until_epoch=1)]
