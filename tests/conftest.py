@@ -11,7 +11,8 @@ import pytest
 
 from rtmo.formats.records import ImageRecord, PersonRecord, Polygons
 from rtmo.skeleton import COCO17, Skeleton
-from rtmo.store import Licence, Store, StoreMeta, write_store
+from rtmo.store import Licence, Store, StoreMeta
+from rtmo.store_writer import write_store
 from tests.file_server import FileServer, serving
 
 # A shell that starts the tests in the background makes them ignore INT, and all their children.

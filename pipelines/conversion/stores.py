@@ -13,7 +13,8 @@ from pipelines.sources.schema import SplitLocations
 from rtmo.formats.doctor import check_pictures, examine
 from rtmo.formats.findings import Findings, Problem
 from rtmo.formats.records import ImageRecord
-from rtmo.store import StoreMeta, write_store
+from rtmo.store import StoreMeta
+from rtmo.store_writer import write_store
 
 
 def write_split(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 Padding = Annotated[
     Literal["square", "stride"],
     typer.Option(help="Pad to the whole input square, or faster: only to the next 32 pixels."),

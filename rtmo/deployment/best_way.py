@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from rtmo.deployment.cache import cache_folder
 from rtmo.deployment.fastest import choose_fastest, recall, remember, this_host
 from rtmo.deployment.latency import hardware
 from rtmo.deployment.manifest import Manifest, file_sha256
 from rtmo.deployment.metadata import Padding
-from rtmo.deployment.official_files import cache_folder
 from rtmo.deployment.runners import Predictor, UnavailableError
 from rtmo.deployment.ways import Route, open_route
 

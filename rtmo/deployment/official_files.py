@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from rtmo.deployment.cache import cache_folder
 from rtmo.fetch import FetchError, Patience, RemoteFile, TransferError, fetch_files
 from rtmo.model.config import PUBLISHED_INPUT_SIDES, Size
 from rtmo.skeleton import COCO17, CROWDPOSE14, Skeleton
@@ -25,8 +26,6 @@ MIRROR_VARIABLE = "RTMO_MIRROR"
 """Environment variable: an address that serves the same files, tried before the official one."""
 WITH_A_PERSON_WAITING = Patience(attempts=3)
 """Without a network that is three seconds; what has come is kept, and the next try goes on."""
-CACHE_VARIABLE = "RTMO_CACHE"
-"""Environment variable: the folder where fetched files are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,10 +280,3 @@ def _onnx_inside(archive: Path, sha256: str) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where fetched files are kept: RTMO_CACHE, or `rtmo` in the user's cache folder."""
-    if folder := os.environ.get(CACHE_VARIABLE):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rtmo"

@@ -37,7 +37,8 @@ def load_predictor(
         path: .safetensors, official .pth, .onnx, OpenVINO .xml or TensorRT .engine; manifest.json
             of an export, whose best way to run on a CPU is opened; or the name of a published model
             such as `rtmo-s-body7`, which is fetched and converted once (`published`).
-        device: `auto` takes a GPU when the runtime has one; `cuda` fails without one.
+        device: `auto` takes a GPU when the runtime has one; `cuda` fails without one, as does
+            `tensorrt`: ONNX Runtime's provider, for ONNX files, which builds engines as it runs.
         score_threshold: people must score above this.
         nms_iou: box IoU above which the lower-scored of two people is dropped.
         skeleton: for ONNX files that do not name theirs (the official deployment's); of other
@@ -126,7 +127,7 @@ def _require_possible(path: Path, device: Device, padding: Padding) -> None:
             f"{path} needs torch, which is not installed: pip install 'rtmo[train]', or convert it "
             f"where torch is (`rtmo export --weights {path.name} --out DIR`) and give DIR/rtmo.onnx"
         )
-    if device == "cuda" and path.suffix in CPU_ONLY:
+    if device in ("cuda", "tensorrt") and path.suffix in CPU_ONLY:
         raise UnavailableError(f"{path} is run on the CPU (by OpenVINO, say), not on a GPU")
     if padding == "stride" and path.suffix == ".engine":
         raise ValueError(f"{path} has one input size; use padding 'square' with engines")

@@ -23,11 +23,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rtmo.deployment.cache import cache_folder
 from rtmo.deployment.check import Check
 from rtmo.deployment.config import Budgets
 from rtmo.deployment.fastest import Choice, Host, choose_fastest, recall, remember, this_host
 from rtmo.deployment.latency import hardware
-from rtmo.deployment.official_files import cache_folder
 from rtmo.deployment.parity import compare_people
 from rtmo.deployment.published_files import PublishedModel, Wanted, Way, has
 from rtmo.deployment.runners import Device, Predictor, UnavailableError
@@ -56,6 +56,8 @@ def open_published(name: str, device: Device, wanted: Wanted) -> Predictor:
         FetchError: if it cannot be had; TransferError if the network fails.
     """
     model = PublishedModel(name)
+    if device == "tensorrt":
+        return model.in_onnx_runtime(wanted, device)
     if device == "cuda" or (device == "auto" and _may_have_gpu()):
         on_gpu = model.in_torch if has("torch") else model.in_onnx_runtime
         return on_gpu(wanted, device)

@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from rtmo.deployment.cache import cache_folder
 from rtmo.deployment.metadata import ModelMetadata, Padding
 from rtmo.deployment.official_files import (
     OfficialFile,
-    cache_folder,
     fetch_official,
     fetch_official_onnx,
     official_file,
@@ -25,6 +25,7 @@ from rtmo.deployment.runners import Device, Predictor, TorchPredictor
 
 CONVERSION = 1
 """Part of the names of converted files; raise it when older ones must not be used any more."""
+
 logger = logging.getLogger(__name__)
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from rtmo.model.inference import InferenceRTMO
     from rtmo.model.rtmo import RTMO
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+"""Where a network runs; `tensorrt` is ONNX Runtime's provider of that name, on an NVIDIA GPU."""
 
 
 class UnavailableError(RuntimeError):
@@ -95,7 +96,7 @@ class TorchPredictor(Predictor):
             padding: how far pictures are padded.
 
         Raises:
-            UnavailableError: if `cuda` is asked for and there is none.
+            UnavailableError: if a device is asked for that is not there.
         """
         from rtmo.model.inference import fold
 
@@ -141,6 +142,11 @@ class TorchPredictor(Predictor):
 def _torch_device(device: Device) -> str:
     import torch
 
+    if device == "tensorrt":
+        raise UnavailableError(
+            "device 'tensorrt' is a provider of ONNX Runtime, and torch has none: give the ONNX "
+            "file of `rtmo export`"
+        )
     if device == "cuda" and not torch.cuda.is_available():
         raise UnavailableError("device 'cuda' was asked for, but torch sees no CUDA device")
     if device == "auto":

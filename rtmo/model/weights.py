@@ -44,6 +44,9 @@ PER_KEYPOINT = (
 )
 """Parts of names of the tensors whose first axis goes over the keypoints."""
 
+MOST_NAMED = 3
+"""Tensors that a line about a file names."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
@@ -57,6 +60,15 @@ class LoadReport:
     """Our names of the tensors that the file lacks; the model keeps the values it had."""
     unused: tuple[str, ...]
     """The file's names of tensors that the model has no place for."""
+
+    def __str__(self) -> str:
+        """One line: how many were taken, and which were not."""
+        words = f"{self.path}: {len(self.loaded)} tensors taken"
+        if self.kept:
+            words += f"; {len(self.kept)} it lacks stay as drawn: {_some_of(self.kept)}"
+        if self.unused:
+            words += f"; {len(self.unused)} of its own are not used: {_some_of(self.unused)}"
+        return words
 
 
 def save_weights(
@@ -210,6 +222,12 @@ def load_backbone(model: RTMO, path: Path) -> LoadReport:
             f"RTMO-{model.size}, the first is {missing[0]}; is it a YOLOX of another depth?"
         )
     return _copy(model, path, state, {ours: name for name, ours in names.items() if ours})
+
+
+def _some_of(names: tuple[str, ...]) -> str:
+    """The first names of a list that may be long."""
+    left = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {left} more" if left > 0 else "")
 
 
 def _keypoints_of(path: Path, state: Mapping[str, Tensor]) -> tuple[str, ...] | None:

@@ -20,7 +20,8 @@ from rtmo.formats.findings import Findings, Problem
 from rtmo.formats.licence import Licence
 from rtmo.formats.records import FormatError, ImageRecord
 from rtmo.skeleton import Skeleton
-from rtmo.store import Store, StoreMeta, write_store
+from rtmo.store import Store, StoreMeta
+from rtmo.store_writer import write_store
 
 NOT_STATED = Licence(name="not stated", url="", commercial_use="unknown")
 

@@ -9,25 +9,23 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from rtmo.data.loader import BatchLoader
-from rtmo.data.multiscale import draw_size, resize_batch
 from rtmo.losses.criterion import Criterion
 from rtmo.training.checkpoint import Checkpoint, Position
 from rtmo.training.clock import Clock, Pace
 from rtmo.training.devices import build_fabric, synchronise_norms
 from rtmo.training.ema import Ema
-from rtmo.training.memory import MicroBatchTooLargeError, is_out_of_memory, largest_below
+from rtmo.training.gradients import Gradients
 from rtmo.training.optim import build_optimizer, learning_rate, set_learning_rate
 from rtmo.training.phases import phase_at
 from rtmo.training.reporting import Reporter, StepFigures, warn_if_loader_bound
-from rtmo.training.step import TrainingStep, Truth, compile_forward
+from rtmo.training.step import TrainingStep, compile_forward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,8 +138,6 @@ class _Training:
         multiscale: tuple[int, int] | None,
     ) -> None:
         self.config = config
-        self.multiscale = multiscale
-        self.dataset = dataset
         self.callbacks = callbacks
         self.checkpoints = checkpoints
 
@@ -165,8 +161,9 @@ class _Training:
         criterion = Criterion(model.skeleton)
         # Fabric cannot clip the gradients of a fused optimiser under fp16 loss scaling.
         self.optimizer = build_optimizer(model, config.optimizer, fused=not self._scales_loss)
-        self.step_module = TrainingStep(model, criterion)
-        self.module, self.wrapped_optimizer = self.fabric.setup(self.step_module, self.optimizer)
+        step_module = TrainingStep(model, criterion)
+        self.module, self.wrapped_optimizer = self.fabric.setup(step_module, self.optimizer)
+        self.gradients = Gradients(self.fabric, self.module, step_module, config, multiscale)
         self.ema = Ema(self.model, config.ema)
         compile_forward(self.model, config.compile)
 
@@ -251,7 +248,7 @@ class _Training:
         set_learning_rate(self.optimizer, step, self.steps[0], self.config.optimizer)
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         with self.clock.during("forward_backward"):
-            figures = self._gradients_within_memory(group, phase)
+            figures = self.gradients.accumulate(group, phase, self.position.step)
         with self.clock.during("update"):
             norm = self.fabric.clip_gradients(
                 self.module,
@@ -281,70 +278,6 @@ class _Training:
         The curve is stated in epochs, and one that a merged set has left is shorter.
         """
         return epoch * self.steps[0] + step * self.steps[0] // self.steps[epoch]
-
-    def _gradients_within_memory(self, group: Sequence[Batch], phase: Phase) -> dict[str, float]:
-        try:
-            return self._accumulate_gradients(group, phase)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            words = str(error).strip().splitlines()[-1]
-        # Outside the handler: the error keeps the tensors of the failed pass alive.
-        self.optimizer.zero_grad(set_to_none=True)
-        found = largest_below(partial(self._try, group[0], phase), self.config.micro_batch)
-        advice = (
-            f"{found} fits: set train.micro_batch to that, the global batch of "
-            f"{self.config.global_batch} is accumulated"
-            if found
-            else "not even one picture fits: use a smaller model or input_size"
-        )
-        raise MicroBatchTooLargeError(
-            f"a micro-batch of {self.config.micro_batch} pictures does not fit into memory "
-            f"({words}); {advice}"
-        )
-
-    def _try(self, batch: Batch, phase: Phase, count: int) -> None:
-        """Forward and backward on the first pictures of a batch, in this process alone."""
-        placed = self._place(batch, phase)
-        truth = Truth(placed.targets.first(count), phase.loss)
-        with self.fabric.autocast():
-            total, _ = self.step_module(placed.images[:count], truth)
-        total.backward()
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def _accumulate_gradients(self, group: Sequence[Batch], phase: Phase) -> dict[str, float]:
-        """Gradients of the mean loss over the micro-batches; the figures' means."""
-        sums: dict[str, Tensor] = {}
-        for index, batch in enumerate(group):
-            placed = self._place(batch, phase)
-            is_last = index == len(group) - 1
-            with self.fabric.no_backward_sync(self.module, enabled=not is_last):
-                total, figures = self.module(placed.images, Truth(placed.targets, phase.loss))
-                self.fabric.backward(total / len(group))
-            for name, value in {"loss": total.detach(), **figures}.items():
-                sums[name] = sums.get(name, 0.0) + value / len(group)
-        means = self.fabric.all_reduce(torch.stack(list(sums.values())), reduce_op="mean")
-        assert isinstance(means, Tensor)
-        return dict(zip(sums, means.tolist(), strict=True))
-
-    def _place(self, batch: Batch, phase: Phase) -> Batch:
-        """The batch on the device, at the input size of this step."""
-        device = self.fabric.device
-        images = batch.images.to(device, non_blocking=True)
-        placed = replace(batch, images=images, targets=batch.targets.to(str(device)))
-        side = self._side(phase)
-        return placed if side is None else resize_batch(placed, side)
-
-    def _side(self, phase: Phase) -> int | None:
-        """Input side of this step; None keeps the loader's.
-
-        Multi-scale begins with the second step, as published (SPEC section 5.5).
-        """
-        if phase.input_size is not None:
-            return phase.input_size
-        if self.multiscale is None or self.position.step == 0:
-            return None
-        return draw_size(self.config.seed, self.position.step, self.multiscale)
 
     def _count_skipped(
         self, group: Sequence[Batch], phase: Phase, figures: Mapping[str, float]

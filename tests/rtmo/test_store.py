@@ -9,7 +9,8 @@ import pytest
 
 from rtmo.formats.records import RunLengths
 from rtmo.skeleton import COCO17
-from rtmo.store import Licence, Store, StoreError, StoreMeta, write_store
+from rtmo.store import Licence, Store, StoreError, StoreMeta
+from rtmo.store_writer import write_store
 
 META = StoreMeta(
     dataset="test",
@@ -40,7 +41,7 @@ def test_records_come_back_as_they_were_written(tmp_path, random_records):
 
 
 def test_jpegs_come_back_as_they_were_written_across_shards(tmp_path, random_records, monkeypatch):
-    monkeypatch.setattr("rtmo.store.SHARD_BYTES", 64)
+    monkeypatch.setattr("rtmo.store_writer.SHARD_BYTES", 64)
     records = random_records(6)
     contents = [bytes([number]) * (20 + number) for number in range(6)]
     write_store(tmp_path, META, zip(records, contents, strict=True))

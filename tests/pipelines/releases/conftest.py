@@ -34,7 +34,8 @@ from rtmo.evaluation.keypoint_ap import evaluate_keypoints
 from rtmo.evaluation.predict import predict_store
 from rtmo.formats.records import ImageRecord, PersonRecord
 from rtmo.skeleton import COCO17
-from rtmo.store import Licence, Store, StoreMeta, write_store
+from rtmo.store import Licence, Store, StoreMeta
+from rtmo.store_writer import write_store
 
 
 @pytest.fixture(scope="session")

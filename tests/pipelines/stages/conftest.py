@@ -10,7 +10,8 @@ import pytest
 
 from rtmo.formats.records import ImageRecord, PersonRecord
 from rtmo.skeleton import COCO17
-from rtmo.store import Licence, Store, StoreMeta, write_store
+from rtmo.store import Licence, Store, StoreMeta
+from rtmo.store_writer import write_store
 
 SIZE_HW = (192, 256)
 PEOPLE_PER_IMAGE = 2

@@ -12,7 +12,8 @@ from rtmo.evaluation.config import EvaluateConfig
 from rtmo.model import build_rtmo
 from rtmo.model.weights import save_weights
 from rtmo.skeleton import COCO17, CROWDPOSE14
-from rtmo.store import Store, write_store
+from rtmo.store import Store
+from rtmo.store_writer import write_store
 
 FILES = {
     "detections.json",

@@ -19,7 +19,8 @@ from rtmo.formats.records import ImageRecord, PersonRecord
 from rtmo.model import build_rtmo
 from rtmo.model.weights import save_weights
 from rtmo.skeleton import COCO17
-from rtmo.store import Licence, Store, StoreMeta, write_store
+from rtmo.store import Licence, Store, StoreMeta
+from rtmo.store_writer import write_store
 from rtmo.structures import Poses
 
 INPUT_SIZE = 128

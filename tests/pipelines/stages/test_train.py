@@ -20,7 +20,8 @@ from rtmo.run.recipe import Recipe
 from rtmo.run.sample_batch import save_sample_batch
 from rtmo.run.train import Surroundings, train
 from rtmo.skeleton import CROWDPOSE14
-from rtmo.store import Licence, StoreMeta, write_store
+from rtmo.store import Licence, StoreMeta
+from rtmo.store_writer import write_store
 from rtmo.training.checkpoint import open_checkpoints
 from rtmo.training.config import OptimizerConfig, TrainConfig
 

@@ -12,7 +12,8 @@ from rtmo.formats.coco import read_coco
 from rtmo.formats.crowdpose import read_crowdpose
 from rtmo.formats.findings import Findings
 from rtmo.skeleton import COCO17, CROWDPOSE14
-from rtmo.store import Licence, Store, StoreMeta, write_store
+from rtmo.store import Licence, Store, StoreMeta
+from rtmo.store_writer import write_store
 
 STILL = HsvConfig(hue=0, saturation=0, value=0)
 READERS = {"coco": (read_coco, COCO17), "crowdpose": (read_crowdpose, CROWDPOSE14)}

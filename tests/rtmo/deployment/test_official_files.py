@@ -16,6 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from rtmo.deployment import UnavailableError, load_predictor, official_files
+from rtmo.deployment.cache import cache_folder
 from rtmo.deployment.official_files import (
     OFFICIAL_FILES,
     OfficialOnnx,
@@ -88,7 +89,7 @@ def test_another_content_is_refused(published, mirror, caplog):
     with pytest.raises(TransferError, match=r"127\.0\.0\.1:9"):  # the official address comes next
         fetch_official("rtmo-t-test", PATIENCE)
     assert re.search(r"has sha256 .*, expected .{8}: it was damaged", caplog.text)
-    assert not list(official_files.cache_folder().glob("*.pth"))
+    assert not list(cache_folder().glob("*.pth"))
 
 
 def test_a_file_that_cannot_be_had_says_where_to_put_it(mirror, tmp_path):
@@ -150,7 +151,7 @@ def test_without_torch_a_name_becomes_the_published_onnx_file(deployed, mirror, 
     assert len(poses) == 1
     assert predict.skeleton == OFFICIAL_FILES["rtmo-t-body7"].skeleton
     shutil.rmtree(mirror / "onnx_sdk")
-    for archive in official_files.cache_folder().rglob("*.zip"):
+    for archive in cache_folder().rglob("*.zip"):
         archive.unlink()
     assert fetch_official_onnx("rtmo-t-test", PATIENCE).read_bytes() == deployed
 

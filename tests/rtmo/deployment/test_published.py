@@ -17,7 +17,8 @@ import onnx
 import pytest
 
 from rtmo.deployment import load_predictor, official_files
-from rtmo.deployment.official_files import OFFICIAL_FILES, OfficialOnnx, cache_folder
+from rtmo.deployment.cache import cache_folder
+from rtmo.deployment.official_files import OFFICIAL_FILES, OfficialOnnx
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
 from rtmo.deployment.parity import parity

@@ -244,6 +244,10 @@ def test_a_gpu_that_is_not_there_is_an_error_and_not_a_quiet_cpu(exported, weigh
         load_predictor(exported["complete"], "cuda")
     with pytest.raises(UnavailableError, match="cuda"):
         load_predictor(weights, "cuda")
+    with pytest.raises(UnavailableError, match=r"'tensorrt' was asked for.*onnxruntime-gpu"):
+        load_predictor(exported["complete"], "tensorrt")
+    with pytest.raises(UnavailableError, match=r"a provider of ONNX Runtime.*give the ONNX file"):
+        load_predictor(weights, "tensorrt")
 
 
 def test_the_model_in_memory_is_left_as_it_is(model, pictures):

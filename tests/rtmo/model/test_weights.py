@@ -74,6 +74,22 @@ def test_a_report_names_what_was_loaded(model, file):
     report = load_weights(build_rtmo("t", COCO17), file)
     assert set(report.loaded) == set(model.state_dict())
     assert report.kept == report.unused == ()
+    assert str(report) == f"{file}: {len(report.loaded)} tensors taken"
+
+
+def test_a_report_in_words_names_what_is_missing_and_what_is_too_much(tmp_path):
+    tensors = build_rtmo("t").state_dict()
+    lacking = {name: tensor for name, tensor in tensors.items() if "sigma_fc" not in name}
+    spoilt = {**lacking, **{f"extra.{letter}": torch.zeros(1) for letter in "abcde"}}
+    path = tmp_path / "t.safetensors"
+    metadata = {"size": "t", "skeleton": COCO17.model_dump_json(), **METADATA}
+    save_weights(spoilt, path, metadata)
+    report = load_weights(build_rtmo("t", COCO17), path)
+    assert str(report) == (
+        f"{path}: {len(lacking)} tensors taken; {len(tensors) - len(lacking)} it lacks stay as "
+        f"drawn: {', '.join(report.kept)}; 5 of its own are not used: extra.a, extra.b, extra.c "
+        "and 2 more"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 
 from rtmo.formats.records import ImageRecord, PersonRecord
 from rtmo.skeleton import COCO17
-from rtmo.store import Licence, StoreMeta, write_store
+from rtmo.store import Licence, StoreMeta
+from rtmo.store_writer import write_store
 
 HEIGHT, WIDTH = 96, 128
 

@@ -13,7 +13,8 @@ from rtmo.data.config import AugmentConfig
 from rtmo.data.dataset import TrainingSet
 from rtmo.data.loader import BatchLoader
 from rtmo.skeleton import COCO17
-from rtmo.store import Licence, Store, StoreMeta, write_store
+from rtmo.store import Licence, Store, StoreMeta
+from rtmo.store_writer import write_store
 from tests.rtmo.training.conftest import record
 
 SCRIPT = """
