@@ -34,8 +34,9 @@ from rtmo.evaluation.impact import Impact, impact
 from rtmo.evaluation.inputs import GroundTruth, read_detections, read_ground_truth
 from rtmo.evaluation.plots import save_errors
 from rtmo.evaluation.rates import error_rates
-from rtmo.evaluation.report import Champion, Gallery, Subject, counts, render_report
+from rtmo.evaluation.report import Gallery, counts, render_report
 from rtmo.evaluation.sensitivity import error_shares
+from rtmo.evaluation.subject import Champion, Subject
 from rtmo.evaluation.taxonomy import Outcome, classify
 from rtmo.skeleton import Skeleton
 from rtmo.store import Store

@@ -10,7 +10,7 @@ import numpy as np
 
 from rtmo.drawing import draw_people, mosaic_grid
 from rtmo.evaluation.gallery import Case, crop_xyxy
-from rtmo.evaluation.report import Subject
+from rtmo.evaluation.subject import Subject
 
 CELL_WH = (190, 220)
 """Largest size of one half of a pair, px."""
