@@ -65,9 +65,9 @@ def run(target: Target = "register") -> None:
 @app.command(epilog="Example: rtmo-pipeline stage convert")
 def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
     """Bring one stage up to date; what it needs must be."""
-    from pipelines import dvc_graph
+    from pipelines import dvc_repro
 
-    outcome = dvc_graph.run_stage(checkout().root, name, print)
+    outcome = dvc_repro.run_stage(checkout().root, name, print)
     console.print(f"{name}: {outcome.state}, {outcome.duration_s:.1f} s")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines import dvc_graph
+from pipelines import dvc_graph, dvc_repro
 from pipelines.dvc_data import DataTransferError, restore_outputs
 from pipelines.lineage import lineage
 from pipelines.params import RegisterConfig, load_params, read_yaml
@@ -138,8 +138,8 @@ def bring_inputs(paths: Paths, tree: Path, log: Callable[[str], None]) -> None:
         local_state = {"DVC_ROOT": str(paths.state_root)}  # which has finished downloads
         try:
             for stage in dvc_graph.order(tree, "convert"):
-                dvc_graph.run_stage(tree, stage, log, local_state)
-        except dvc_graph.StageFailedError as error:
+                dvc_repro.run_stage(tree, stage, log, local_state)
+        except dvc_repro.StageFailedError as error:
             raise ReproductionError(
                 "the version's data is in neither DVC's cache nor its remote, and cannot be made "
                 f"anew. `dvc pull` it where it was pushed from, or mend this: {error}"
@@ -168,7 +168,7 @@ def train_again(tree: Path, log: Callable[[str], None]) -> tuple[str, dict[str, 
     """`train` and `evaluate` for real; sha256 of the weights, and the metrics by split."""
     own_state = {"MLFLOW_TRACKING_URI": f"sqlite:///{tree / 'mlflow.db'}", "DVC_ROOT": str(tree)}
     for stage in REPEATED:
-        dvc_graph.run_stage_again(tree, stage, log, own_state)
+        dvc_repro.run_stage_again(tree, stage, log, own_state)
     made = Paths(tree, tree)
     metrics = {split: read_json(made.report("evaluate") / file) for split, file in METRICS.items()}
     return sha256(made.trained / "weights.safetensors"), metrics

@@ -16,7 +16,7 @@ from prefect.artifacts import (
 )
 
 from pipelines import dvc_graph
-from pipelines.dvc_graph import StageOutcome
+from pipelines.dvc_repro import StageOutcome
 from pipelines.paths import Paths
 
 PICTURE_WIDTH_PX = 900

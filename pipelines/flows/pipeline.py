@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from pipelines import dvc_graph
+from pipelines import dvc_graph, dvc_repro
 from pipelines.dvc_command import NO_VARIABLES
-from pipelines.dvc_graph import StageFailedError, StageOutcome
+from pipelines.dvc_repro import StageFailedError, StageOutcome
 from pipelines.flows import killed
 from pipelines.flows.devices import device_slot
 from pipelines.flows.pages import show
@@ -62,9 +62,9 @@ def run_stage(root: Path, stage: str, environment: Mapping[str, str]) -> StageOu
     """
     log = get_run_logger().info
     if dvc_graph.stage_needs(root, stage).device is None or dvc_graph.is_fresh(root, stage):
-        return dvc_graph.run_stage(root, stage, log, environment)
+        return dvc_repro.run_stage(root, stage, log, environment)
     with device_slot(log) as device:
-        return dvc_graph.run_stage(root, stage, log, {**environment, **device})
+        return dvc_repro.run_stage(root, stage, log, {**environment, **device})
 
 
 @task(cache_policy=NO_CACHE)

@@ -1,6 +1,5 @@
 """Our reading of DVC agrees with the real DVC."""
 
-import pickle
 import subprocess
 import time
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from pipelines import dvc_graph, process
-from pipelines.dvc_graph import BusyError, StageFailedError, UnknownStageError
+from pipelines import dvc_graph, dvc_repro, process
+from pipelines.dvc_graph import BusyError, UnknownStageError
 
 
 def repro(folder: Path) -> None:
@@ -89,24 +88,6 @@ def test_what_is_stale_is_told_with_its_reason(tiny_repository: Path) -> None:
     assert dvc_graph.stale(tiny_repository, "other") == {}
 
 
-def test_one_stage_runs_and_is_fresh_the_next_time(tiny_repository: Path) -> None:
-    lines: list[str] = []
-    assert dvc_graph.run_stage(tiny_repository, "draw", lines.append).state == "ran"
-    assert dvc_graph.run_stage(tiny_repository, "sum", lines.append).state == "ran"
-    assert "summed 3" in lines
-    lines.clear()
-    assert dvc_graph.run_stage(tiny_repository, "sum", lines.append).state == "fresh"
-    assert lines == []
-
-
-def test_a_failing_stage_gives_its_own_status_and_last_words(tiny_repository: Path) -> None:
-    (tiny_repository / "draw.py").write_text("raise SystemExit('no pencil')")
-    with pytest.raises(StageFailedError, match="no pencil") as caught:
-        dvc_graph.run_stage(tiny_repository, "draw", [].append)
-    assert caught.value.status == 1
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
-
-
 def test_work_of_another_dvc_is_reported_as_busy(tiny_repository: Path) -> None:
     with Repo(str(tiny_repository)) as other, other.lock, pytest.raises(BusyError, match="at work"):
         dvc_graph.stale(tiny_repository)
@@ -140,23 +121,10 @@ def test_a_stage_that_runs_elsewhere_is_reported_as_busy(tiny_repository: Path) 
         with pytest.raises(BusyError):
             dvc_graph.stale(tiny_repository)
         with pytest.raises(BusyError):
-            dvc_graph.run_stage(tiny_repository, "draw", [].append)
+            dvc_repro.run_stage(tiny_repository, "draw", [].append)
     finally:
         other.kill()
         other.wait()
-
-
-def test_a_stage_that_takes_too_long_is_ended_and_says_so(tiny_repository: Path) -> None:
-    (tiny_repository / "draw.py").write_text(
-        "import time; print('well', flush=True); time.sleep(600)"
-    )
-    text = (tiny_repository / "dvc.yaml").read_text()
-    supervised = f"exec python {process.__file__} python draw.py\n    meta: {{timeout_min: 0.1}}"
-    (tiny_repository / "dvc.yaml").write_text(text.replace("exec python draw.py", supervised))
-    with pytest.raises(StageFailedError, match=r"well\nended after 0.1 minutes") as caught:
-        dvc_graph.run_stage(tiny_repository, "draw", [].append)
-    assert caught.value.status == process.TIMED_OUT
-    assert dvc_graph.stale(tiny_repository, "draw") == {"draw": ("never ran",)}  # and no lock stuck
 
 
 def test_what_the_stages_need_is_read_from_dvc_yaml(repository: Path) -> None:

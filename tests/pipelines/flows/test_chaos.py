@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL
 
-from pipelines import dvc_graph
+from pipelines import dvc_graph, dvc_repro
 from pipelines.flows.killed import settle
 
 WAITS = """
@@ -103,7 +103,7 @@ def kill_at(at_work: Path, flow, stage: str, victim: str, number: signal.Signals
     (at_work / "chaos").touch()
     if stage == "sum":  # `draw` has to be done by then
         (at_work / "chaos").unlink()
-        dvc_graph.run_stage(at_work, "draw", print)
+        dvc_repro.run_stage(at_work, "draw", print)
         (at_work / "chaos").touch()
     running = flow()
     wait_until((at_work / "begun").exists, 90)

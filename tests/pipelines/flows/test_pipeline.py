@@ -9,7 +9,8 @@ from prefect.artifacts import Artifact
 
 from pipelines import dvc_graph
 from pipelines.dvc_command import NO_VARIABLES
-from pipelines.dvc_graph import StageFailedError, UnknownStageError
+from pipelines.dvc_graph import UnknownStageError
+from pipelines.dvc_repro import StageFailedError
 from pipelines.flows.pipeline import pipeline, run_stage
 
 
