@@ -22,6 +22,7 @@ from pipelines.data_cli import data
 from pipelines.params import load_params
 from pipelines.paths import NotACheckoutError, checkout
 from pipelines.services_cli import services
+from pipelines.worded_errors import is_worded
 from rtmo.formats.label_set import LabelFormat
 
 app = typer.Typer(
@@ -319,9 +320,7 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if not type(error).__module__.startswith(
-            ("pipelines.", "rtmo.", "dvc.", "__main__")
-        ):  # named by us or by DVC, worded for people
+        if not is_worded(error):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, WRONG_USAGE) else 1)

@@ -8,6 +8,7 @@ import typer
 from matplotlib.figure import Figure
 
 from pipelines.stage_run import stage_run
+from pipelines.worded_errors import without_traceback
 from rtmo.deployment.config import BenchmarkConfig
 from rtmo.deployment.latency import LatencyReport, latency
 from rtmo.deployment.predictor import load_predictor
@@ -71,4 +72,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with without_traceback():
+        typer.run(main)

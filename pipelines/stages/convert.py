@@ -39,6 +39,7 @@ from pipelines.sources.reading import (
 )
 from pipelines.sources.schema import SPLITS, Source, SourceError, Split, load_source
 from pipelines.stage_run import stage_run
+from pipelines.worded_errors import without_traceback
 from rtmo.formats.corrections import (
     Correction,
     CorrectionCounts,
@@ -252,4 +253,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with without_traceback():
+        typer.run(main)

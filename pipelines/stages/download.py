@@ -14,6 +14,7 @@ from pipelines.sources.labelled import pack_labels
 from pipelines.sources.pack import draw_dataset, pack_folder
 from pipelines.sources.schema import Excerpt, Files, Folder, Generator, Labels, Source, load_source
 from pipelines.stage_run import stage_run
+from pipelines.worded_errors import without_traceback
 from rtmo._config import Config
 from rtmo.fetch import FetchedFile, FetchError, Patience, fetch_files
 from rtmo.formats.licence import Licence
@@ -123,4 +124,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with without_traceback():
+        typer.run(main)

@@ -12,6 +12,7 @@ import typer
 from rich.progress import Progress
 
 from pipelines.stage_run import stage_run
+from pipelines.worded_errors import without_traceback
 from rtmo.deployment import Predictor, load_predictor
 from rtmo.evaluation.bootstrap import metric_intervals
 from rtmo.evaluation.config import EvaluateConfig, Evaluator
@@ -127,4 +128,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    typer.run(main)
+    with without_traceback():
+        typer.run(main)

@@ -10,6 +10,7 @@ import onnx
 import typer
 
 from pipelines.stage_run import stage_run
+from pipelines.worded_errors import without_traceback
 from rtmo.deployment.build_engine import TensorRtMissingError, cached_engine, run_status
 from rtmo.deployment.check import Accuracy, Reference
 from rtmo.deployment.config import ExportConfig
@@ -212,4 +213,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with without_traceback():
+        typer.run(main)

@@ -20,6 +20,7 @@ from pipelines.inspection.split import InspectedSplit, ShownModel
 from pipelines.registry.comparison import GateData
 from pipelines.registry.reference import NoReference, Reference, champion_reference
 from pipelines.stage_run import stage_run
+from pipelines.worded_errors import without_traceback
 from rtmo.evaluation.config import InspectConfig
 from rtmo.evaluation.contact_sheet import save_contact_sheet
 from rtmo.evaluation.faces import blur_words, blurred_reader
@@ -260,4 +261,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    typer.run(main)
+    with without_traceback():
+        typer.run(main)

@@ -11,6 +11,7 @@ from pipelines.registry.release import register, this_person
 from pipelines.registry.workspace import read_registration
 from pipelines.stage_run import stage_run
 from pipelines.tracking import open_tracking
+from pipelines.worded_errors import without_traceback
 
 
 def write_receipt(receipt: Receipt, out: Path) -> None:
@@ -30,4 +31,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with without_traceback():
+        typer.run(main)

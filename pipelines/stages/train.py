@@ -14,6 +14,7 @@ from pipelines.params import MergedSet, load_params
 from pipelines.paths import MERGED, repository_paths
 from pipelines.stage_run import StageRun, stage_run
 from pipelines.tracking import open_tracking
+from pipelines.worded_errors import without_traceback
 from rtmo.data.mixture import MergedStore
 from rtmo.run.initial_weights import initial_weights
 from rtmo.run.outputs import timing, write_json
@@ -91,4 +92,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO if is_first() else logging.WARNING, format="%(message)s")
-    typer.run(main)
+    with without_traceback():
+        typer.run(main)

@@ -312,13 +312,23 @@ class _Training:
             with self.clock.during("validation"):
                 row |= self._validate()
             if not self.best or row["AP"] >= self.best["AP"]:
-                weights = {name: t.clone() for name, t in self.ema.model.state_dict().items()}
-                self.best = {"epoch": epoch, "AP": row["AP"], "weights": weights}
+                self._keep_best(epoch, row["AP"])
         self.history.append(row)
         for reporter in self.callbacks.reporters:
             reporter.log_metrics(self.position.step, {**row, **pace.metrics()})
         if is_due:
             self._save()
+
+    def _keep_best(self, epoch: int, ap: float) -> None:
+        """Copy the averaged weights, into the former copy where there is one.
+
+        A second copy beside it, once per epoch, leaves holes that the allocator gives back late.
+        """
+        present = self.ema.model.state_dict()
+        weights = self.best.get("weights") or {name: t.clone() for name, t in present.items()}
+        for name, tensor in weights.items():
+            tensor.copy_(present[name])
+        self.best = {"epoch": epoch, "AP": ap, "weights": weights}
 
     def _validate(self) -> dict[str, float]:
         """Metrics of the averaged weights, from the first process."""

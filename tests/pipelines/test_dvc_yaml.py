@@ -18,6 +18,7 @@ NOT_SOURCES = (
     "pipelines.paths",
     "pipelines.process",
     "pipelines.stage_run",
+    "pipelines.worded_errors",
     "pipelines.tracking",
 )
 """They do not decide a result: an edit there must not retrain for days (DESIGN section 3)."""

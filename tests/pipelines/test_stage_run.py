@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,23 @@ def test_a_fault_of_the_network_ends_with_the_status_that_is_tried_again(at_work
     with pytest.raises(SystemExit) as caught, stage_run("draw"):
         raise ConnectionResetError("gone")
     assert caught.value.code == os.EX_TEMPFAIL
+
+
+@pytest.mark.parametrize("stage", ["train", "register"])
+def test_a_stage_names_a_bad_setting_in_a_line_without_a_traceback(
+    at_work: Path, repository: Path, stage: str
+) -> None:
+    params = at_work / "params.yaml"
+    params.write_text(re.sub("(?m)^  epochs: .*$", "  epochs: abc", params.read_text()))
+    done = subprocess.run(
+        ["python", "-m", f"pipelines.stages.{stage}"],
+        cwd=at_work,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    first, *rest = done.stderr.splitlines()
+    assert first == "error: params.yaml: train.epochs is 'abc', expected a valid integer"
+    assert all(line.startswith("DVC deletes a stage's outputs") for line in rest)
