@@ -13,6 +13,8 @@ from pipelines.dvc_command import NO_VARIABLES, Ended, run_dvc
 from pipelines.dvc_graph import is_fresh, stage_needs
 from pipelines.process import TIMED_OUT
 
+COMMAND_STATUS = re.compile(r"failed to run: .*, exited with (-?\d+)")
+
 
 class StageFailedError(RuntimeError):
     """DVC could not bring a stage up to date."""
@@ -88,9 +90,6 @@ def _require_success(stage: str, ended: Ended, limit_s: float) -> None:
         words = f"ended after {limit_s / 60:g} minutes; is it stuck, or timeouts_min too low?"
         raise StageFailedError(stage, TIMED_OUT, (*ended.last_lines, words))
     if ended.status:
-        said = _COMMAND_STATUS.search("\n".join(ended.last_lines))
+        said = COMMAND_STATUS.search("\n".join(ended.last_lines))
         status = int(said.group(1)) if said else ended.status
         raise StageFailedError(stage, status, ended.last_lines)
-
-
-_COMMAND_STATUS = re.compile(r"failed to run: .*, exited with (-?\d+)")
