@@ -3,27 +3,30 @@
     python -m benchmarks.beside_rtmlib models/export/rtmo.onnx PICTURES --runs 60 \
         --int8 models/export/variants/rtmo-int8-cpu.onnx
 
-rtmlib comes from PyPI into a folder of its own, without dependencies, and runs in a process of its
-own with this interpreter's numpy, OpenCV and ONNX Runtime, so that both sides have the same ones.
-Pictures are timed in turns, decoded picture in, people out, all in FP32 except the INT8 file of the
-same weights, where one is given, which OpenVINO runs. For the comparison of people our
-predictor uses rtmlib's top-left letterbox; for the time it uses its own, trimmed and square.
-Writes a raw log.
+rtmlib comes from PyPI into a folder of its own, without dependencies. Every side runs in a process
+of its own, with this interpreter's numpy, OpenCV and ONNX Runtime: sessions that share a process
+slow each other down. Pictures are timed in turns, decoded picture in, people out, all in FP32
+except the INT8 file of the same weights, where one is given, which OpenVINO runs. For the
+comparison of people our predictor uses rtmlib's top-left letterbox; for the time it uses its own,
+trimmed and square. Writes a raw log.
 rtmlib suppresses once more with boxes one pixel larger; people it loses that way are counted apart.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Listener
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,7 @@ from benchmarks import raw_log
 from benchmarks.raw_log import RawLog
 from benchmarks.tables import table
 from rtmo.deployment.latency import SETTLE_S
+from rtmo.deployment.metadata import Padding
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
 from rtmo.deployment.pictures import find_pictures, read_picture
 from rtmo.deployment.postprocess import box_iou
@@ -42,8 +46,14 @@ VERSION = "0.0.16"
 SCORE_THRESHOLD, NMS_IOU = 0.1, 0.65
 SAME_PERSON_PX = 0.5
 """A person of ours and one of rtmlib whose keypoints are on average no further apart are one."""
+RTMLIB, INT8 = "rtmlib", "ours, INT8, padding trimmed"
+PADDING: Mapping[str, Padding] = {"ours, padding trimmed": "stride", "ours, square": "square"}
+"""Our sides in FP32 -> how they pad."""
 
 Picture = NDArray[np.uint8]
+Answer = tuple[float, Any]
+"""Milliseconds, and people in the side's own form."""
+Ask = Callable[[Picture], Answer]
 
 
 def install(folder: Path) -> str:
@@ -55,16 +65,30 @@ def install(folder: Path) -> str:
     return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
 
-def answer_pictures(address: str, model: str, input_size: int) -> None:
-    """The other process: pictures come in, (milliseconds, keypoints) go out, until the end."""
-    with Client(address) as pipe:  # first, so that the other side sees it close on a failure
-        from rtmlib import RTMO
-
-        predict = RTMO(model, (input_size, input_size), nms_thr=NMS_IOU, score_thr=SCORE_THRESHOLD)
+def answer_pictures(address: str, side: str, model: str, input_size: int) -> None:
+    """A side's process: pictures come in, (milliseconds, people) go out, until the end."""
+    with Client(address) as pipe:  # first, so that the other end sees it close on a failure
+        predict = rtmlib(model, input_size) if side == RTMLIB else ours(side, Path(model))
         while (picture := pipe.recv()) is not None:
             start = time.perf_counter()
-            keypoints, _scores = predict(picture)
-            pipe.send((1000 * (time.perf_counter() - start), keypoints))
+            people = predict(picture)
+            pipe.send((1000 * (time.perf_counter() - start), people))
+
+
+def rtmlib(model: str, input_size: int) -> Callable[[Picture], NDArray[np.float32]]:
+    """Picture -> keypoints (N, K, 2), all zero for nobody."""
+    from rtmlib import RTMO
+
+    predict = RTMO(model, (input_size, input_size), nms_thr=NMS_IOU, score_thr=SCORE_THRESHOLD)
+    return lambda picture: predict(picture)[0]
+
+
+def ours(side: str, model: Path) -> Callable[[Picture], Poses]:
+    """The predictor of one of our sides."""
+    thresholds = {"score_threshold": SCORE_THRESHOLD, "nms_iou": NMS_IOU}
+    if side == INT8:
+        return OpenVinoPredictor(model, **thresholds, padding="stride")
+    return load_predictor(model, "cpu", **thresholds, padding=PADDING[side])
 
 
 @dataclass
@@ -78,7 +102,7 @@ class Agreement:
     largest_px: float = 0.0
 
     def add(self, ours: Poses, theirs: NDArray[np.float32]) -> None:
-        """Count one picture; rtmlib's (N, K, 2) keypoints, all zero for nobody."""
+        """Count one picture; rtmlib's keypoints as `rtmlib` gives them."""
         theirs = theirs[theirs.any(axis=(1, 2))]
         self.ours += len(ours)
         self.theirs += len(theirs)
@@ -93,39 +117,30 @@ class Agreement:
                 self.borderline += 1
 
 
-def compare(
-    model: Path, int8: Path | None, pictures: Sequence[Picture], runs: int, ask: Callable
-) -> RawLog:
-    """Run both sides in turns."""
-    measurement = raw_log.begin("beside_rtmlib")
-    load = {"score_threshold": SCORE_THRESHOLD, "nms_iou": NMS_IOU}
-    sides = {
-        "ours, padding trimmed": load_predictor(model, "cpu", **load, padding="stride"),
-        "ours, square": load_predictor(model, "cpu", **load),
-    }
-    if int8 is not None:
-        sides["ours, INT8, padding trimmed"] = OpenVinoPredictor(int8, **load, padding="stride")
-    corner = load_predictor(model, "cpu", **load)
+def agreement_with(ask: Ask, model: Path, pictures: Sequence[Picture]) -> Agreement:
+    """Our people in rtmlib's top-left letterbox, held against rtmlib's."""
+    corner = load_predictor(model, "cpu", score_threshold=SCORE_THRESHOLD, nms_iou=NMS_IOU)
     corner.framing = replace(corner.framing, letterbox="top_left")
     agreement = Agreement()
     for picture in pictures:
         agreement.add(corner(picture), ask(picture)[1])
-    names = ["rtmlib", *sides]
+    return agreement
+
+
+def times_of(
+    sides: Mapping[str, Ask], pictures: Sequence[Picture], runs: int
+) -> dict[str, list[float]]:
+    """Milliseconds by side, in turns, another side first in every round."""
+    for ask, picture in itertools.product(sides.values(), pictures):
+        ask(picture)
+    names = [*sides]
     times: dict[str, list[float]] = {name: [] for name in names}
     for run in range(runs):
-        picture = pictures[run % len(pictures)]
         first = run % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(SETTLE_S)
-            if name == "rtmlib":
-                times[name].append(ask(picture)[0])
-            else:
-                start = time.perf_counter()
-                sides[name](picture)
-                times[name].append(1000 * (time.perf_counter() - start))
-    samples = {"milliseconds": times, "people": asdict(agreement)}
-    settings = {"model": model.name, "pictures": len(pictures), "rtmlib": VERSION}
-    return measurement.end(samples, settings)
+            times[name].append(sides[name](pictures[run % len(pictures)])[0])
+    return times
 
 
 def table_of(log: RawLog) -> str:
@@ -157,39 +172,53 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=24, help="pictures at most")
     arguments = parser.parse_args()
     pictures = [read_picture(path) for path in find_pictures(arguments.pictures)]
-    oblong = [image for image in pictures if 1.3 < max(image.shape) / min(image.shape[:2]) < 1.37]
+    oblong = [image for image in pictures if 1.3 < image.shape[1] / image.shape[0] < 1.37]
     if not oblong:
         parser.error(f"{arguments.pictures} has no 4:3 pictures")
-    with tempfile.TemporaryDirectory() as folder:
+    files = dict.fromkeys((RTMLIB, *PADDING), arguments.model)
+    if arguments.int8 is not None:
+        files[INT8] = arguments.int8
+    chosen = oblong[: arguments.most]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         if reason := install(Path(folder) / "rtmlib"):
             print(f"unavailable: rtmlib {VERSION} cannot be installed: {reason}")
             return
-        with Listener(str(Path(folder) / "socket")) as listener:
-            size = load_predictor(arguments.model, "cpu").framing.input_size
-            program = (
-                "import sys; from benchmarks.beside_rtmlib import answer_pictures as answer; "
-                "answer(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
-            )
-            other = subprocess.Popen(
-                [sys.executable, "-c", program, listener.address, str(arguments.model), str(size)],
-                env={**os.environ, "PYTHONPATH": f"{Path(folder) / 'rtmlib'}{os.pathsep}."},
-                stdout=subprocess.DEVNULL,
-            )
-            with listener.accept() as pipe:
-                chosen = oblong[: arguments.most]
-                log = compare(arguments.model, arguments.int8, chosen, arguments.runs, _ask(pipe))
-                print(table_of(log))
-                pipe.send(None)
-            other.wait(timeout=30)
+        size = load_predictor(arguments.model, "cpu").framing.input_size
+        sides = {
+            side: running.enter_context(process_of(side, file, size, Path(folder)))
+            for side, file in files.items()
+        }
+        agreement = agreement_with(sides[RTMLIB], arguments.model, chosen)
+        measurement = raw_log.begin("beside_rtmlib")
+        samples = {"milliseconds": times_of(sides, chosen, arguments.runs)}
+        settings = {"model": arguments.model.name, "pictures": len(chosen), "rtmlib": VERSION}
+        log = measurement.end({**samples, "people": asdict(agreement)}, settings)
+    print(table_of(log))
 
 
-def _ask(pipe: Connection) -> Callable[[Picture], tuple[float, NDArray[np.float32]]]:
-    def ask(picture: Picture) -> tuple[float, NDArray[np.float32]]:
-        pipe.send(picture)
-        answer: tuple[float, NDArray[np.float32]] = pipe.recv()
-        return answer
+@contextmanager
+def process_of(side: str, model: Path, input_size: int, folder: Path) -> Iterator[Ask]:
+    """A process for one side, where rtmlib in `folder` can be imported; what asks it."""
+    program = (
+        "import sys; from benchmarks.beside_rtmlib import answer_pictures as answer; "
+        "answer(*sys.argv[1:4], int(sys.argv[4]))"
+    )
+    with Listener(family="AF_UNIX") as listener:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, listener.address, side, str(model), str(input_size)],
+            env={**os.environ, "PYTHONPATH": f"{folder / 'rtmlib'}{os.pathsep}."},
+            stdout=subprocess.DEVNULL,
+        )
+        with listener.accept() as pipe:
 
-    return ask
+            def ask(picture: Picture) -> Answer:
+                pipe.send(picture)
+                answer: Answer = pipe.recv()
+                return answer
+
+            yield ask
+            pipe.send(None)
+    process.wait(timeout=30)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from rtmo.deployment.inner_values import InnerValues
 from rtmo.deployment.postprocess import Floats
 
 Doubles = NDArray[np.float64]
@@ -119,22 +120,13 @@ def _mean_shifts(
 
     Picture by picture, because the inputs of all convolutions are in memory together.
     """
-    import onnxruntime
-
-    model = onnx.load(source)
-    names = sorted({convolution.reads for convolution in convolutions})
-    model.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
-    )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # below error it remarks on overridable initialisers
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    values_of = InnerValues(
+        onnx.load(source), sorted({convolution.reads for convolution in convolutions})
     )
     pictures = [picture for batch in batches for picture in batch]
     totals = [(np.zeros(1), np.zeros(1)) for _ in convolutions]
     for picture in pictures:
-        values = dict(zip(names, session.run(names, {"input": picture[None]}), strict=True))
+        values = values_of(picture[None])
         for place, convolution in enumerate(convolutions):
             read = values[convolution.reads]
             full, less = totals[place]

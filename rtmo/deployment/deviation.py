@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from rtmo.deployment.inner_values import InnerValues
 from rtmo.deployment.postprocess import Floats
 from rtmo.deployment.variant_facts import LayerDeviation
 
@@ -63,26 +64,8 @@ def _finite(path: Path, names: list[str], pixels: Floats) -> Iterator[NDArray[np
     A network of little training in lower precision reaches it in the exponential of box sizes.
     """
     most = float(np.finfo(np.float32).max)
-    for values in _values(path, names, pixels):
+    for values in InnerValues(onnx.load(path), names)(pixels).values():
         yield np.nan_to_num(values.astype(np.float64), nan=most, posinf=most, neginf=-most)
-
-
-def _values(path: Path, names: list[str], pixels: Floats) -> list[Floats]:
-    """The named values of a graph for one input."""
-    import onnxruntime
-
-    model = onnx.load(path)
-    present = {item.name for item in model.graph.output}
-    model.graph.output.extend(
-        onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in present
-    )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    values: list[Floats] = session.run(names, {"input": pixels})
-    return values
 
 
 def _rms(values: NDArray[np.float64]) -> float:

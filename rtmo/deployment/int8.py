@@ -22,6 +22,7 @@ import onnx
 from rtmo.deployment.bias_correction import correct_biases
 from rtmo.deployment.postprocess import Floats
 from rtmo.deployment.precision import islands_of, save_variant
+from rtmo.deployment.score_correction import correct_scores
 from rtmo.deployment.variant_facts import Island
 
 Activations = Literal["uint8", "int8"]
@@ -94,6 +95,7 @@ def write_int8(
         )
         variant = onnx.load(quantised)
     correct_biases(variant, source, batches)
+    correct_scores(variant, source, batches)
     save_variant(variant, target, "int8")
     return islands_of(model) | {
         pattern: Island(reason=reason, nodes=count)

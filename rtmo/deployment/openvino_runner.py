@@ -19,6 +19,10 @@ FloatType = Literal["f32", "bf16"]
 
 OUR_SELECTION = "keep/"
 """Beginning of the names of the nodes that select people in files of ours (`onnx_selection`)."""
+ANY = -1
+"""A side that may have any length, as OpenVINO writes it."""
+Shape = tuple[int, ...]
+"""Of an input, (B, 3, H, W); empty for whatever the file takes."""
 NMS_IOU_INPUT, SCORE_THRESHOLD_INPUT = 3, 4
 """Of the operator NonMaxSuppression."""
 
@@ -37,7 +41,12 @@ def _core() -> Any:  # noqa: ANN401 - OpenVINO states no types
 
 
 class OpenVinoPredictor(Predictor):
-    """Our ONNX file, or an OpenVINO model (.xml and .bin) that was made of one."""
+    """Our ONNX file, or an OpenVINO model (.xml and .bin) that was made of one.
+
+    It is compiled, in about a second, when the first picture comes, for exactly its input's height
+    and width: a camera or a video has one size, and INT8 takes a tenth less time with sides that
+    are known (`docs/experiments.md`). Inputs of other sizes share a second, general compilation.
+    """
 
     def __init__(
         self,
@@ -49,7 +58,7 @@ class OpenVinoPredictor(Predictor):
         padding: Padding = "square",
         float_type: FloatType = "f32",
     ) -> None:
-        """Open and compile the file for the CPU.
+        """Open the file for the CPU.
 
         Args:
             path: the .xml written by `openvino_from_onnx`, its .bin beside it, or an ONNX file
@@ -95,20 +104,22 @@ class OpenVinoPredictor(Predictor):
             raise UnavailableError(
                 f"bf16 was asked for, but OpenVINO has only {', '.join(able)} on this CPU"
             )
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": float_type}
+        self.float_type = float_type
+        self._settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": float_type}
         if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        try:
-            self._compiled = core.compile_model(model, "CPU", settings)
-        except RuntimeError as error:
-            raise ValueError(f"{path} cannot be compiled by OpenVINO: {error}") from error
-        self.float_type: str = self._compiled.get_property(
-            "INFERENCE_PRECISION_HINT"
-        ).get_type_name()
+            self._settings["INFERENCE_NUM_THREADS"] = threads
+        self._model = model
+        self._source = str(path)
+        self._compiled: dict[Shape, Any] = {}
 
     def infer(self, pixels: Floats) -> list[InputPeople]:
-        """Run the graph; the raw form gets its threshold and NMS here."""
-        outputs = self._compiled({"input": pixels})
+        """Run the graph; the raw form gets its threshold and NMS here.
+
+        Raises:
+            ValueError: if OpenVINO cannot compile the graph for inputs of that shape.
+            UnavailableError: if it computes in another type than was asked for.
+        """
+        outputs = self._compiled_for(pixels)({"input": pixels})
         return people_of_outputs(
             self.metadata.form,
             outputs["dets"],
@@ -116,6 +127,30 @@ class OpenVinoPredictor(Predictor):
             self.score_threshold,
             self.nms_iou,
         )
+
+    def _compiled_for(self, pixels: Floats) -> Any:  # noqa: ANN401 - OpenVINO states no types
+        """What runs inputs of that shape."""
+        batch, *rest = pixels.shape
+        shape: Shape = (1 if batch == 1 else ANY, *rest)
+        if self._compiled and shape not in self._compiled:
+            shape = ()
+        if shape not in self._compiled:
+            self._compiled[shape] = self._compile(shape)
+        return self._compiled[shape]
+
+    def _compile(self, shape: Shape) -> Any:  # noqa: ANN401
+        model = self._model
+        try:
+            if shape:
+                model = model.clone()
+                model.reshape(list(shape))
+            compiled = _core().compile_model(model, "CPU", self._settings)
+        except RuntimeError as error:
+            raise ValueError(f"{self._source} cannot be compiled by OpenVINO: {error}") from error
+        float_type = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if float_type != self.float_type:
+            raise UnavailableError(f"{self.float_type} was asked for, OpenVINO took {float_type}")
+        return compiled
 
 
 def _set_thresholds(model: Any, score_threshold: float, nms_iou: float) -> bool:  # noqa: ANN401

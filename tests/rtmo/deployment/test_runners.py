@@ -75,11 +75,13 @@ def test_openvino_finds_the_people_that_onnx_runtime_finds(
 SIGNAL_AFTER_OPENVINO = """
 import faulthandler, os, signal, sys
 from pathlib import Path
+import numpy as np
 from rtmo.deployment.openvino_runner import OpenVinoPredictor
 faulthandler.enable()
-first = OpenVinoPredictor(Path(sys.argv[1]))
-second = OpenVinoPredictor(Path(sys.argv[1]))
-del first, second
+first, second = (OpenVinoPredictor(Path(sys.argv[1])) for _ in range(2))
+for predictor in (first, second):
+    predictor(np.zeros((64, 64, 3), np.uint8))
+del predictor, first, second
 signal.signal(signal.SIGTERM, lambda *_: print("handled"))
 os.kill(os.getpid(), signal.SIGTERM)
 """
@@ -89,6 +91,30 @@ def test_a_signal_is_handled_after_predictors_of_openvino_came_and_went(openvino
     command = [sys.executable, "-c", SIGNAL_AFTER_OPENVINO, openvino_files["complete"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+@pytest.mark.parametrize("first", [1, 3], ids=["one picture first", "a batch first"])
+def test_inputs_of_every_shape_find_the_same_people_in_openvino(
+    exported, openvino_files, pictures, first
+):
+    onnx_file = load_predictor(exported["complete"], "cpu", 0.2, padding="stride")
+    openvino = load_predictor(openvino_files["complete"], score_threshold=0.2, padding="stride")
+    square, wide = pictures[2], pictures[0]
+    assert square.shape[0] == square.shape[1] != wide.shape[0]
+    for batch in ([square] * first, [square], [wide], [square] * 2, [wide] * 3, [square] * first):
+        for a, b in zip(onnx_file(batch), openvino(batch), strict=True):
+            same_poses(a, b)
+
+
+def test_a_file_that_openvino_cannot_run_is_named(exported, tmp_path):
+    model = onnx.load(exported["complete"])
+    node = next(
+        node for node in model.graph.node if node.op_type == "Conv" and "stage4" in node.name
+    )
+    node.input[0] = "input"
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(ValueError, match=r"odd.onnx .* OpenVINO"):
+        OpenVinoPredictor(tmp_path / "odd.onnx")(np.zeros((64, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize("thresholds", [{"score_threshold": 0.05}, {"nms_iou": 0.3}])

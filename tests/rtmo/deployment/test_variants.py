@@ -19,6 +19,7 @@ from rtmo.deployment.int8 import KEPT_FLOAT, QUANTISED, write_int8
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.precision import ISLANDS, NETWORK, write_fp16
 from rtmo.deployment.runners import TorchPredictor
+from rtmo.deployment.score_correction import correct_scores
 from rtmo.deployment.variants import make_variants
 
 INPUT_SIZE = 224
@@ -179,6 +180,44 @@ def test_biases_take_out_what_rounding_adds_to_a_channel(exported, int8, pixels)
     after = np.abs(convolution_means(rounded, lower, corrected) - wanted).mean()
     # What is left is at the edges, where the kernel meets padding.
     assert after < 0.2 * before
+
+
+def score_biases(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    stored = {item.name: item for item in model.graph.initializer}
+    return {
+        node.name: stored[node.input[2]]
+        for node in model.graph.node
+        if node.op_type == "Conv" and ".out_cls" in node.name
+    }
+
+
+def shifted_scores(source: Path, shift: float) -> onnx.ModelProto:
+    model = onnx.load(source)
+    for bias in score_biases(model).values():
+        values = numpy_helper.to_array(bias) + np.float32(shift)
+        bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+    return model
+
+
+def test_scores_of_doubtful_people_are_shifted_back(exported, pixels):
+    shifted = shifted_scores(exported["raw"], 0.25)
+    correct_scores(shifted, exported["raw"], [pixels[:1], pixels[1:]])
+    wanted = score_biases(onnx.load(exported["raw"]))
+    assert len(wanted) == 2
+    for name, bias in score_biases(shifted).items():
+        assert numpy_helper.to_array(bias) == pytest.approx(
+            numpy_helper.to_array(wanted[name]), abs=1e-5
+        )
+
+
+def test_without_doubtful_people_scores_stay(exported, pixels, tmp_path):
+    sure = tmp_path / "sure.onnx"
+    onnx.save(shifted_scores(exported["raw"], 30.0), sure)  # every score is 1
+    lowered = shifted_scores(sure, 0.25)
+    correct_scores(lowered, sure, [pixels])
+    for name, bias in score_biases(lowered).items():
+        before = score_biases(onnx.load(sure))[name]
+        assert numpy_helper.to_array(bias) == numpy_helper.to_array(before) + np.float32(0.25)
 
 
 def test_the_layer_where_a_variant_goes_wrong_is_named(exported, pixels, tmp_path):
