@@ -1,8 +1,9 @@
-"""What rounding adds to scores of doubtful people, taken out of the score convolutions again.
+"""What rounding does to the number of people, taken out of the score convolutions again.
 
 Means over whole maps (`bias_correction`) are means over background, which nobody asks about. Where
-a person is as likely as the score threshold says, rounding moves the logit by another amount, and a
-hundredth too much there makes 1.5 % more people (`docs/decisions/precision.md`).
+a person is as likely as the score threshold says, rounding moves the logit by another amount, and
+it blurs: below the threshold are more candidates than above it, so more come up than go down. A
+hundredth of a logit makes 1.5 % more people (`docs/decisions/precision.md`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from rtmo.deployment.inner_values import InnerValues
@@ -22,8 +24,10 @@ from rtmo.deployment.postprocess import Floats
 
 SCORES = "head.levels.*.out_cls*"
 """Pattern of the names of the convolutions whose results are logits of scores, one per level."""
-NEAR = 1.0
-"""Positions with a logit no further than this from the threshold's are doubtful."""
+WIDTH = 0.25
+"""Of the threshold, in logits: a sharp one would count too few people to be sure of."""
+LARGEST = 4.0
+"""Largest shift that is looked for, in logits."""
 
 
 def correct_scores(quantised: onnx.ModelProto, source: Path, batches: Sequence[Floats]) -> None:
@@ -39,17 +43,41 @@ def correct_scores(quantised: onnx.ModelProto, source: Path, batches: Sequence[F
     threshold = metadata_from_properties(properties, str(source)).score_threshold
     if threshold == 0:  # everybody is found
         return
-    doubtful = math.log(threshold / (1 - threshold))
-    logits, shifted = (_logits(model, batches) for model in (exact, quantised))
+    limit = math.log(threshold / (1 - threshold))
+    logits, lowered = (_logits(model, batches) for model in (exact, quantised))
     biases = {item.name: item for item in quantised.graph.initializer}
     for node in _score_convolutions(quantised):
-        is_near = np.abs(logits[node.name] - doubtful) <= NEAR
-        if not is_near.any():
-            continue
-        shift = np.mean((shifted[node.name] - logits[node.name])[is_near], dtype=np.float64)
+        shift = shift_of(lowered[node.name] - limit, logits[node.name] - limit)
         bias = biases[node.input[2]]
         corrected = numpy_helper.to_array(bias) - np.float32(shift)
         bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
+
+
+def shift_of(lowered: Floats, exact: Floats) -> float:
+    """What to take from logits so that as many are above 0 as of the exact ones.
+
+    0 where that says nothing: less than one logit in all lies near.
+
+    Example:
+        >>> exact = np.linspace(-3, 3, 601)
+        >>> round(shift_of(exact + 0.125, exact), 3)
+        0.125
+    """
+    wanted = _above(exact).sum()
+    low, high = -LARGEST, LARGEST
+    if _above(exact - high).sum() + 1 > wanted or _above(exact - low).sum() < wanted + 1:
+        return 0.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        is_too_many = _above(lowered - middle).sum() > wanted
+        low, high = (middle, high) if is_too_many else (low, middle)
+    return (low + high) / 2
+
+
+def _above(logits: Floats) -> NDArray[np.float64]:
+    """How far each one is above 0, from 0 to 1."""
+    above: NDArray[np.float64] = (1 + np.tanh(logits.astype(np.float64) / (2 * WIDTH))) / 2
+    return above
 
 
 def _score_convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:

@@ -19,7 +19,7 @@ from rtmo.deployment.int8 import KEPT_FLOAT, QUANTISED, write_int8
 from rtmo.deployment.onnx_runner import OnnxPredictor
 from rtmo.deployment.precision import ISLANDS, NETWORK, write_fp16
 from rtmo.deployment.runners import TorchPredictor
-from rtmo.deployment.score_correction import correct_scores
+from rtmo.deployment.score_correction import correct_scores, shift_of
 from rtmo.deployment.variants import make_variants
 
 INPUT_SIZE = 224
@@ -199,7 +199,7 @@ def shifted_scores(source: Path, shift: float) -> onnx.ModelProto:
     return model
 
 
-def test_scores_of_doubtful_people_are_shifted_back(exported, pixels):
+def test_a_shift_of_all_scores_is_taken_back(exported, pixels):
     shifted = shifted_scores(exported["raw"], 0.25)
     correct_scores(shifted, exported["raw"], [pixels[:1], pixels[1:]])
     wanted = score_biases(onnx.load(exported["raw"]))
@@ -208,6 +208,16 @@ def test_scores_of_doubtful_people_are_shifted_back(exported, pixels):
         assert numpy_helper.to_array(bias) == pytest.approx(
             numpy_helper.to_array(wanted[name]), abs=1e-5
         )
+
+
+def test_a_blur_of_scores_leaves_the_number_of_people():
+    rng = np.random.default_rng(0)
+    # As around a threshold: three quarters fewer candidates with every logit more.
+    exact = (-3 + rng.exponential(1 / 1.5, 400_000)).astype(np.float32)
+    blurred = exact + rng.normal(0, 0.2, exact.size).astype(np.float32)
+    wanted = (exact > 0).sum()
+    assert (blurred > 0).sum() > 1.03 * wanted
+    assert (blurred - shift_of(blurred, exact) > 0).sum() == pytest.approx(wanted, rel=0.01)
 
 
 def test_without_doubtful_people_scores_stay(exported, pixels, tmp_path):
