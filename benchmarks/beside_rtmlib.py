@@ -15,7 +15,6 @@ rtmlib suppresses once more with boxes one pixel larger; people it loses that wa
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import subprocess
 import sys
@@ -130,16 +129,19 @@ def agreement_with(ask: Ask, model: Path, pictures: Sequence[Picture]) -> Agreem
 def times_of(
     sides: Mapping[str, Ask], pictures: Sequence[Picture], runs: int
 ) -> dict[str, list[float]]:
-    """Milliseconds by side, in turns, another side first in every round."""
-    for ask, picture in itertools.product(sides.values(), pictures):
-        ask(picture)
-    names = [*sides]
-    times: dict[str, list[float]] = {name: [] for name in names}
+    """Milliseconds by side, in turns of random order.
+
+    A side's first picture of a turn is not counted: others have taken the processor's caches, which
+    in a stream are its own.
+    """
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    rng = np.random.default_rng(0)
     for run in range(runs):
-        first = run % len(names)
-        for name in names[first:] + names[:first]:
+        picture = pictures[run % len(pictures)]
+        for name in rng.permutation([*sides]):
             time.sleep(SETTLE_S)
-            times[name].append(sides[name](pictures[run % len(pictures)])[0])
+            sides[name](picture)
+            times[name].append(sides[name](picture)[0])
     return times
 
 

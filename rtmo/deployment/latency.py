@@ -141,7 +141,7 @@ def latency(
     runs: int,
     threads: int,
 ) -> LatencyReport:
-    """Time every predictor on the same pictures, batch 1, in turns.
+    """Time every predictor on the same pictures, batch 1, in turns of random order.
 
     Args:
         predictors: variant name -> predictor, already set to `threads` CPU threads.
@@ -160,9 +160,10 @@ def latency(
         )
     times = {name: np.zeros((runs, len(STEPS))) for name in predictors}
     people = dict.fromkeys(predictors, 0)
+    order = np.random.default_rng(0)
     for run in range(-warmup_runs, runs):
         image = images[run % len(images)]
-        for name in _rotated(list(predictors), run):
+        for name in order.permutation([*predictors]):
             milliseconds, found = _timed(predictors[name], image)
             if run >= 0:
                 times[name][run] = milliseconds
@@ -193,26 +194,27 @@ def throughput(
     batch: int,
     runs: int,
 ) -> dict[str, float]:
-    """Pictures per second of every predictor, whole batches in turns, decoded pictures in.
+    """Pictures per second of every predictor: whole batches, in turns, decoded pictures in.
 
     Args:
         predictors: variant name -> predictor.
         images: fed in turn, again from the first one when they are used up.
         batch: pictures per call.
-        runs: counted calls of each variant, after one that is not counted.
+        runs: counted calls of each variant; before each is one that is not counted.
 
     Returns:
         Variant -> pictures per second of its median call.
     """
     seconds = {name: np.zeros(runs) for name in predictors}
-    for run in range(-1, runs):
+    order = np.random.default_rng(0)
+    for run in range(runs):
         pictures = [images[(run * batch + place) % len(images)] for place in range(batch)]
-        for name in _rotated(list(predictors), run):
+        for name in order.permutation([*predictors]):
             time.sleep(SETTLE_S)
+            predictors[name](pictures)
             start = time.perf_counter()
             predictors[name](pictures)
-            if run >= 0:
-                seconds[name][run] = time.perf_counter() - start
+            seconds[name][run] = time.perf_counter() - start
     return {name: round(batch / float(np.median(taken)), 2) for name, taken in seconds.items()}
 
 
@@ -242,8 +244,13 @@ def hardware() -> Hardware:
 
 
 def _timed(predictor: Predictor, image: NDArray[Any]) -> tuple[tuple[float, ...], int]:
-    """Milliseconds of each step for one picture, and the number of people found."""
+    """Milliseconds of each step for one picture, and the number of people found.
+
+    As in a stream, where the picture before was the predictor's own: a run before is not counted.
+    After another variant's run the processor's caches hold that one's weights.
+    """
     time.sleep(SETTLE_S)
+    predictor(image)
     start = time.perf_counter()
     batch = predictor.framing.prepare([image])
     prepared = time.perf_counter()
@@ -253,12 +260,6 @@ def _timed(predictor: Predictor, image: NDArray[Any]) -> tuple[tuple[float, ...]
     end = time.perf_counter()
     steps = (prepared - start, inferred - prepared, end - inferred, end - start)
     return tuple(1000 * seconds for seconds in steps), len(poses[0])
-
-
-def _rotated(names: list[str], run: int) -> list[str]:
-    """The names with another one first in every run, so that no variant always follows the same."""
-    first = run % len(names)
-    return names[first:] + names[:first]
 
 
 def _percentiles(milliseconds: NDArray[np.float64]) -> Percentiles:
