@@ -163,9 +163,9 @@ SMALL = {
         "| worse | -0.0200 | 2 | 9 worse, 1 cannot tell |",
     ),
     "memory_growth": (
-        {"mib": {"200": [700.0, 900.0], "2000": [714.0, 990.0]}},
+        {"mib": {"200": [700.0, 750.0, 900.0], "2000": [714.0, 800.0, 990.0]}},
         {},
-        "Its own from step 200 to step 2000: +2.0%.",
+        "In use from step 200 to step 2000: +2.0%.",
     ),
     "model_speed": (
         {
