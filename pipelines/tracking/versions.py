@@ -126,10 +126,24 @@ def require_alias(tracking: Tracking, name: str, alias: str) -> Version:
     version = find_alias(tracking, name, alias)
     if version is None:
         raise UnknownVersionError(
-            f"{tracking.address.shown} has no {alias} of model {name!r}; `dvc repro` registers a "
-            "model, `rtmo-pipeline sync` brings back the one this workspace registered"
+            f"{tracking.address.shown} has no {alias} of model {name!r}; {_way_to(tracking, name)}"
         )
     return version
+
+
+def _way_to(tracking: Tracking, name: str) -> str:
+    """What to do where nobody has an alias."""
+    registered = all_versions(tracking, name)
+    if not registered:
+        return (
+            "`dvc repro` registers a model, `rtmo-pipeline sync` brings back the one this "
+            "workspace registered"
+        )
+    number = registered[-1].number
+    return (
+        f"version {number} is registered and was not promoted: `rtmo-pipeline status` says why, "
+        f"`rtmo-pipeline promote {number} --why REASON` promotes it all the same"
+    )
 
 
 def all_versions(tracking: Tracking, name: str) -> tuple[Version, ...]:

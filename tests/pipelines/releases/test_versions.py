@@ -15,6 +15,7 @@ from pipelines.tracking.versions import (
     all_versions,
     ensure_registered_model,
     get_version,
+    require_alias,
 )
 
 GOOD = (0.0, 0.0)
@@ -119,6 +120,14 @@ def test_an_unknown_version_names_those_there_are(tracking, paths, make_workspac
     register(tracking, make_workspace(paths, GOOD))
     with pytest.raises(UnknownVersionError, match=r"no version 7 .* it has 1"):
         get_version(tracking, "rtmo", 7)
+
+
+def test_without_a_champion_it_is_said_how_to_get_one(tracking, paths, make_workspace):
+    with pytest.raises(UnknownVersionError, match="`dvc repro` registers a model"):
+        require_alias(tracking, "rtmo", "champion")
+    register_version(tracking, make_workspace(paths, GOOD))
+    with pytest.raises(UnknownVersionError, match="`rtmo-pipeline promote 1 --why REASON`"):
+        require_alias(tracking, "rtmo", "champion")
 
 
 def test_a_version_made_by_other_means_is_refused_by_name(tracking):
