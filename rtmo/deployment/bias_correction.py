@@ -70,19 +70,24 @@ def correct_biases(quantised: onnx.ModelProto, source: Path, batches: Iterable[F
         batches: network inputs of training pictures, over which channels are averaged.
     """
     convolutions = list(_convolutions(quantised.graph, onnx.load(source).graph))
-    biases = {item.name: item for item in quantised.graph.initializer}
-    for convolution, shift in zip(
-        convolutions, _mean_shifts(convolutions, source, batches), strict=True
-    ):
-        node = convolution.node
-        if len(node.input) == 2:  # a half of a split convolution, whose other half has the bias
-            node.input.append(f"{node.name}/bias")
-            bias = quantised.graph.initializer.add(name=node.input[2])
-            corrected = -shift
-        else:
-            bias = biases[node.input[2]]
-            corrected = numpy_helper.to_array(bias) - shift
-        bias.CopyFrom(numpy_helper.from_array(corrected.astype(np.float32), bias.name))
+    shifts = _mean_shifts(convolutions, source, batches)
+    for convolution, shift in zip(convolutions, shifts, strict=True):
+        lower(quantised.graph, convolution.node, shift)
+
+
+def lower(graph: onnx.GraphProto, node: onnx.NodeProto, shift: Doubles) -> None:
+    """Take `shift` (out,) from the output channels of a convolution of the graph.
+
+    One without a bias gets one: a half of a split convolution, or one whose bias is zero.
+    """
+    if len(node.input) == 2:
+        node.input.append(f"{node.name}/bias")
+        bias = graph.initializer.add(name=node.input[2])
+        former = np.zeros_like(shift)
+    else:
+        bias = next(item for item in graph.initializer if item.name == node.input[2])
+        former = numpy_helper.to_array(bias)
+    bias.CopyFrom(numpy_helper.from_array((former - shift).astype(np.float32), bias.name))
 
 
 def _convolutions(quantised: onnx.GraphProto, exact: onnx.GraphProto) -> Iterator[_Convolution]:

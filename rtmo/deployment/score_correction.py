@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from rtmo.deployment.bias_correction import lower
 from rtmo.deployment.inner_values import InnerValues
 from rtmo.deployment.metadata import metadata_from_properties
 from rtmo.deployment.postprocess import Floats
@@ -45,12 +45,9 @@ def correct_scores(quantised: onnx.ModelProto, source: Path, batches: Sequence[F
         return
     limit = math.log(threshold / (1 - threshold))
     logits, lowered = (_logits(model, batches) for model in (exact, quantised))
-    biases = {item.name: item for item in quantised.graph.initializer}
     for node in _score_convolutions(quantised):
         shift = shift_of(lowered[node.name] - limit, logits[node.name] - limit)
-        bias = biases[node.input[2]]
-        corrected = numpy_helper.to_array(bias) - np.float32(shift)
-        bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
+        lower(quantised.graph, node, np.full(1, shift))  # one class, one channel
 
 
 def shift_of(lowered: Floats, exact: Floats) -> float:

@@ -210,6 +210,17 @@ def test_a_shift_of_all_scores_is_taken_back(exported, pixels):
         )
 
 
+def test_a_score_convolution_without_a_bias_gets_one(exported, pixels):
+    shifted = shifted_scores(exported["raw"], 0.0)
+    wanted = {name: numpy_helper.to_array(bias) for name, bias in score_biases(shifted).items()}
+    for node in shifted.graph.node:
+        if node.name in wanted:
+            del node.input[2]
+    correct_scores(shifted, exported["raw"], [pixels])
+    for name, bias in score_biases(shifted).items():
+        assert numpy_helper.to_array(bias) == pytest.approx(wanted[name], abs=1e-5)
+
+
 def test_a_blur_of_scores_leaves_the_number_of_people():
     rng = np.random.default_rng(0)
     # As around a threshold: three quarters fewer candidates with every logit more.
