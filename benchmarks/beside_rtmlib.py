@@ -4,11 +4,10 @@
         --int8 models/export/variants/rtmo-int8-cpu.onnx
 
 rtmlib comes from PyPI into a folder of its own, without dependencies. Every side runs in a process
-of its own, with this interpreter's numpy, OpenCV and ONNX Runtime: sessions that share a process
-slow each other down. Pictures are timed in turns, decoded picture in, people out, all in FP32
-except the INT8 file of the same weights, where one is given, which OpenVINO runs. For the
-comparison of people our predictor uses rtmlib's top-left letterbox; for the time it uses its own,
-trimmed and square. Writes a raw log.
+of its own, as in an application, with this interpreter's numpy, OpenCV and ONNX Runtime. Pictures
+are timed in turns, decoded picture in, people out, all in FP32 except the INT8 file of the same
+weights, where one is given, which OpenVINO runs. For the comparison of people our predictor uses
+rtmlib's top-left letterbox; for the time it uses its own, trimmed and square. Writes a raw log.
 rtmlib suppresses once more with boxes one pixel larger; people it loses that way are counted apart.
 """
 
