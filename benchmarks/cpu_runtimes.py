@@ -57,7 +57,7 @@ def main() -> None:
     batches = [framing.prepare([image]).pixels for image in images]
     model = build_rtmo(arguments.size)
     with TemporaryDirectory() as folder:
-        files = write_files(model, batches, Path(folder))
+        files = write_files(model, INPUT_SIZE, batches, Path(folder))
         infer = open_all(files, arguments.threads, threshold_for(files["complete"], batches[0]))
         times: dict[str, list[float]] = {name: [] for name in infer}
         found = {name: run(batches[0])[0] for name, run in infer.items()}  # and warms up
@@ -91,15 +91,26 @@ def table_of(log: RawLog) -> str:
     )
 
 
-def write_files(model: RTMO, batches: list[np.ndarray], folder: Path) -> dict[str, Path]:
-    """Both float32 forms and the INT8 file for CPUs."""
+def write_files(
+    model: RTMO,
+    input_size: int,
+    batches: list[np.ndarray],
+    folder: Path,
+    score_threshold: float = 0.1,
+) -> dict[str, Path]:
+    """Both float32 forms and the INT8 file for CPUs, whose ranges `batches` set."""
     files = {
         "complete": folder / "rtmo.onnx",
         "raw": folder / "rtmo-raw.onnx",
         "int8": folder / "rtmo-int8-cpu.onnx",
     }
     for form in ("complete", "raw"):
-        metadata = ModelMetadata(skeleton=model.skeleton, input_size=INPUT_SIZE, form=form)
+        metadata = ModelMetadata(
+            skeleton=model.skeleton,
+            input_size=input_size,
+            form=form,
+            score_threshold=score_threshold,
+        )
         export_onnx(model, files[form], metadata)
     write_int8(files["complete"], files["int8"], batches, "uint8")
     return files

@@ -5,12 +5,14 @@
 Prefect's own means is an automation that calls a run crashed when its heartbeats stop. It would
 also call a living one so, whose server was away or whose machine slept, and would free what it
 holds. So each run is labelled with its process, and it is crashed when that process is gone. Who is
-on another host is left to that host.
+on another host is left to that host. A run that a worker submitted and that was killed before its
+first line has no label yet; it is crashed when it has been Pending for longer than any start takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 from prefect import get_run_logger
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -28,7 +30,9 @@ from pipelines.notify import notify
 from pipelines.tracking.liveness import is_gone, this_process
 
 PROCESS_LABEL = "rtmo.process"
-UNFINISHED = (StateType.RUNNING, StateType.CANCELLING)
+UNFINISHED = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+LONGEST_START = timedelta(minutes=15)
+"""From the submission of a run to its first line; a flow's process imports for seconds."""
 PAGE = 200
 """The most that the server gives at once."""
 
@@ -40,16 +44,18 @@ def begin() -> None:
     settle(get_run_logger().info)
 
 
-def settle(log: Callable[[str], None]) -> int:
-    """End every unfinished run whose process on this host is gone, with its tasks.
+def settle(log: Callable[[str], None], longest_start: timedelta = LONGEST_START) -> int:
+    """End every unfinished run that was killed, with its tasks.
 
-    Hooks of the run are not called, its process would have; of a deployed one people are told here.
+    That is one whose process on this host is gone, and one without a process that was submitted
+    more than `longest_start` ago. Hooks of the run are not called, its process would have; of a
+    deployed one people are told here.
 
     Returns:
         How many there were.
     """
     with get_client(sync_client=True) as client:
-        killed = [run for run in _unfinished(client) if is_gone(_process_of(run))]
+        killed = [run for run in _unfinished(client) if _is_killed(run, longest_start)]
         for run in killed:
             _end(client, run)
             words = f"run {run.name} was killed; the next one continues"
@@ -58,6 +64,13 @@ def settle(log: Callable[[str], None]) -> int:
             else:
                 notify(words, log)
     return len(killed)
+
+
+def _is_killed(run: FlowRun, longest_start: timedelta) -> bool:
+    mark = _process_of(run)
+    if mark is not None or run.state is None or run.state.type != StateType.PENDING:
+        return is_gone(mark)
+    return datetime.now(UTC) - run.state.timestamp > longest_start
 
 
 def _process_of(run: FlowRun) -> str | None:

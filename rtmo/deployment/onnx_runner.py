@@ -79,6 +79,7 @@ class OnnxPredictor(Predictor):
             if padding == "stride":
                 _require_dynamic_sides(self._session, self._source)
             overridable = {item.name for item in self._session.get_overridable_initializers()}
+            self._is_for_one = self._session.get_inputs()[0].shape[0] == 1
         except UnicodeDecodeError as error:
             raise MetadataError(
                 f"{path} is damaged: a name or a property in it is no text ({error})"
@@ -97,11 +98,16 @@ class OnnxPredictor(Predictor):
         }
 
     def infer(self, pixels: Floats) -> list[InputPeople]:
-        """Run the graph; the raw form gets its threshold and NMS here.
+        """Run the graph, for each image by itself if it is made for one.
 
         Raises:
             ValueError: if the graph cannot be run on them, or answers something else than people.
         """
+        batches = np.split(pixels, len(pixels)) if self._is_for_one else [pixels]
+        return [people for batch in batches for people in self._infer_batch(batch)]
+
+    def _infer_batch(self, pixels: Floats) -> list[InputPeople]:
+        """One run; the raw form gets its threshold and NMS here."""
         try:
             dets, keypoints = self._session.run(
                 ["dets", "keypoints"], {"input": pixels, **self._thresholds}

@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
-from prefect.states import Cancelling, Running
+from prefect.states import Cancelling, Pending, Running
 
 from pipelines.flows.killed import PROCESS_LABEL, settle
 from pipelines.tracking.liveness import this_process
@@ -72,6 +73,13 @@ def test_only_runs_of_killed_processes_are_ended(make_run, mark_of_a_killed_proc
     assert [state_of(run) for run in left] == ["Running"] * 3
     assert (state_of(crashed), state_of(cancelled)) == ("Crashed", "Cancelled")
     assert settle(lines.append) == 0
+
+
+def test_a_run_that_never_began_is_ended_when_no_start_takes_as_long(make_run) -> None:
+    starting, at_work = make_run(None, Pending), make_run(this_process(), Pending)
+    assert settle(print) == 0
+    assert settle(print, longest_start=timedelta(0)) == 1
+    assert (state_of(starting), state_of(at_work)) == ("Crashed", "Pending")
 
 
 def test_its_tasks_end_with_it(make_run, mark_of_a_killed_process: str) -> None:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from benchmarks.official_layout import write_official_layout
 from rtmo.deployment import UnavailableError, load_predictor
 from rtmo.deployment.export_onnx import openvino_from_onnx
 from rtmo.deployment.metadata import MetadataError
@@ -226,24 +227,29 @@ def test_a_damaged_openvino_file_is_refused(tmp_path):
         load_predictor(tmp_path / "model.xml")
 
 
-def as_officially_deployed(source: Path, path: Path) -> Path:
-    """Our graph as mmdeploy's pose-detection_rtmo configs leave it: only the batch is dynamic."""
-    proto = onnx.load(source)
-    del proto.metadata_props[:]
-    for axis in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
-        axis.dim_value = INPUT_SIZE
-    onnx.save(proto, path)
+@pytest.fixture(scope="module")
+def official_file(model, tmp_path_factory) -> Path:
+    """The same weights in the layout of mmdeploy: one picture, 50 people, no metadata."""
+    path = tmp_path_factory.mktemp("official") / "model.onnx"
+    write_official_layout(model, path, INPUT_SIZE, score_threshold=0.1, nms_iou=0.65)
     return path
 
 
-def test_a_file_without_metadata_needs_an_explicit_skeleton(exported, pictures, tmp_path):
-    path = as_officially_deployed(exported["complete"], tmp_path / "model.onnx")
+def test_a_file_without_metadata_needs_an_explicit_skeleton(official_file):
     with pytest.raises(MetadataError, match="skeleton="):
-        load_predictor(path)
+        load_predictor(official_file)
     with pytest.raises(MetadataError, match="17 keypoints"):
-        load_predictor(path, skeleton=CROWDPOSE14)
-    ours = load_predictor(exported["complete"])(pictures[0])
-    same_poses(load_predictor(path, skeleton=COCO17)(pictures[0]), ours)
+        load_predictor(official_file, skeleton=CROWDPOSE14)
+
+
+def test_the_official_layout_gives_the_people_of_ours(exported, official_file, pictures):
+    official = load_predictor(official_file, "cpu", 0.2, skeleton=COCO17)
+    found = official(pictures)
+    assert sum(len(poses) for poses in found) > 5
+    for theirs, ours in zip(
+        found, load_predictor(exported["complete"], "cpu", 0.2)(pictures), strict=True
+    ):
+        same_poses(theirs, ours)
 
 
 def test_another_skeleton_than_the_file_names_is_refused(exported):

@@ -28,7 +28,7 @@ def train(store, folder, out, precision, steps):
         epochs=4,
         micro_batch=2,
         global_batch=4,
-        cpu_threads=2,
+        cpu_threads=1,  # so that one core is enough: two threads that share one wait for each other
         device="cpu",
         precision=precision,
         optimizer=OptimizerConfig(lr=1e-3, warmup_epochs=1, clip_norm=1.0),
