@@ -207,7 +207,14 @@ def test_comments_and_keys_that_a_preset_does_not_name_are_kept(checkout: Path) 
         line for line in before.splitlines() if line.startswith("#")
     ]
     assert "# a file in sources/" in after
-    assert before[before.index("\ninspect:") :] == after[after.index("\ninspect:") :]
+    for first, end in (("\ninspect:", "\nregister:"), ("\nserve:", None)):
+        kept = [text[text.index(first) : end and text.index(end)] for text in (before, after)]
+        assert kept[0] == kept[1]
+
+
+def test_a_preset_does_not_take_over_what_was_measured_of_another_recipe(checkout: Path) -> None:
+    apply_preset(checkout, "rtmo-l-body7")
+    assert load_params(checkout).registration.seed_std is None
 
 
 def test_an_unknown_preset_is_named_with_the_likely_one(checkout: Path) -> None:
