@@ -4,10 +4,10 @@
     dvc exp run -S train.seed=2
     python -m benchmarks.seed_deviation
 
-Inside an experiment `register` moves no alias, but the training's run gets its AP on the gate split.
-Runs of one recipe have the same data and settings but for the seed; of two with the same seed the
-newer one counts. The last line is for params.yaml. Few seeds say little: the interval is that of a
-normal distribution's deviation.
+Inside an experiment `register` moves no alias, but the training's run gets its AP on the gate
+split. Runs of one recipe have the same data and settings but for the seed; of two with the same
+seed the newer one counts. The last line is for params.yaml. Few seeds say little: the interval is
+that of a normal distribution's deviation.
 """
 
 from __future__ import annotations

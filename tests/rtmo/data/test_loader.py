@@ -69,6 +69,18 @@ def test_an_abandoned_epoch_leaves_nothing_to_the_next(dataset):
         assert_same(a, b)
 
 
+def test_without_workers_one_thread_makes_the_batches_and_ends_with_the_epoch(dataset):
+    others = set(threading.enumerate())
+    epoch = BatchLoader(dataset, micro_batch=4, workers=0, stall_s=60).epoch(0, "mosaic")
+    next(epoch)
+    (maker,) = set(threading.enumerate()) - others
+    next(epoch)
+    assert maker.is_alive()
+    epoch.close()
+    maker.join(timeout=60)
+    assert not maker.is_alive()
+
+
 def test_workers_do_not_inherit_exit_hooks(dataset, tmp_path):
     # Prefect leaves one behind that fails in a fork, which then ends with status 1.
     parent, mark = os.getpid(), tmp_path / "run by a worker"
