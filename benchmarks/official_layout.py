@@ -1,10 +1,10 @@
 """The graph that the official deployment leaves of a model, to measure beside ours.
 
-No published file can be fetched where these benchmarks run, so the layout is written anew from
-shared/rtmo/SPEC.md, section 7 (mmdeploy 1.3.1): one picture of a fixed size, norms and RepVGG
-branches folded, thresholds baked in, NMS inside, at most 50 people and one padding row, and the
-coordinate classifier on those rows only. Our own complete form differs by `lean_network`, free
-sizes and overridable thresholds.
+No published file can be fetched where these benchmarks run, so the layout is written anew from SPEC
+section 7 (mmdeploy 1.3.1): one picture of a fixed size, norms and RepVGG branches folded,
+thresholds baked in, NMS inside, at most 50 people and one padding row, and the coordinate
+classifier on those rows only. Our own complete form differs by `lean_network`, free sizes and
+overridable thresholds.
 """
 
 # No `from __future__ import annotations`: onnxscript reads the annotations as shapes.
